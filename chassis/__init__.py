@@ -1,0 +1,1 @@
+"""What every service bolts onto, and what knows no domain word."""
