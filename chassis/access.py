@@ -8,6 +8,9 @@ from google.protobuf import descriptor_pool
 
 from flux.access.v1 import access_pb2
 
+# Health and reflection are standard services: they carry no option of ours and are open.
+STANDARD_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.v1")
+
 
 @cache
 def access_of(method: str) -> access_pb2.Access.ValueType:
@@ -22,3 +25,10 @@ def access_of(method: str) -> access_pb2.Access.ValueType:
     except KeyError:
         return access_pb2.ACCESS_UNSPECIFIED
     return options.Extensions[access_pb2.allow]
+
+
+def is_known(method: str) -> bool:
+    """Return whether this process may serve the method: a contract of ours, health or reflection."""
+    return method.startswith(STANDARD_PREFIXES) or (
+        access_of(method) != access_pb2.ACCESS_UNSPECIFIED
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -103,7 +104,8 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
         async def work() -> None:
             nonlocal response
-            response = await behaviour(_checked(call, request, request_streams), context)
+            checked = _checked_upload(call, request) if request_streams else _checked(call, request)
+            response = await behaviour(checked, context)
 
         await self._run(call, work, 0)
         return response
@@ -120,7 +122,8 @@ class Pipeline(grpc.aio.ServerInterceptor):
         call = _call(method, context, streams=True, served=served)
 
         async def work() -> None:
-            answer = behaviour(_checked(call, request, request_streams), context)
+            checked = _checked_stream(call, request) if request_streams else _checked(call, request)
+            answer = behaviour(checked, context)
             if isinstance(answer, AsyncIterable):
                 async for message in answer:
                     await context.write(message)
@@ -154,10 +157,7 @@ def _call(
     return Call(method=method, context=context, metadata=metadata, streams=streams, served=served)
 
 
-def _checked(call: Call, request: Any, request_streams: bool) -> Any:
-    """Apply the call's checks to its one message now, or to each of its stream as it comes."""
-    if request_streams:
-        return _checked_stream(call, request)
+def _checked(call: Call, request: Any) -> Any:
     for check in call.checks:
         check(request)
     return request
@@ -165,9 +165,25 @@ def _checked(call: Call, request: Any, request_streams: bool) -> Any:
 
 async def _checked_stream(call: Call, requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        for check in call.checks:
-            check(request)
-        yield request
+        yield _checked(call, request)
+
+
+async def _checked_upload(call: Call, requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """Yield what the caller streams, and end only if the caller has ended it.
+
+    grpc.aio tells a servicer of a caller that vanished or cancelled by the same end of stream as of one
+    that has finished: half an upload would pass for a whole one. Sending initial metadata tells them apart,
+    for it succeeds on a living call alone.
+
+    Raises:
+        asyncio.CancelledError: If the caller is gone.
+    """
+    async for request in requests:
+        yield _checked(call, request)
+    try:
+        await call.context.send_initial_metadata(())
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 async def _never_served(_request: Any, _context: object) -> Any:

@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
-from chassis.access import access_of
+from chassis.access import access_of, is_known
 from chassis.calls import Concern, Pipeline
 from chassis.clock import Clock
 from chassis.config import ServiceSettings
@@ -72,17 +72,18 @@ def concerns(
     clock: Clock,
     registry: CollectorRegistry,
     access: AccessOf = access_of,
+    known: Callable[[str], bool] = is_known,
     validates: bool = True,
 ) -> list[Concern]:
     """Return what stands around every call, outermost first.
 
-    `access` says who may call a method; the gateway, which knows no messages, brings its own and validates
-    nothing.
+    `access` says who may call a method and `known` whether it exists; the gateway, which knows no messages,
+    brings its own and validates nothing.
     """
     around: list[Concern] = [
         RequestId(),
         AccessLog(clock),
-        Metrics(registry, clock),
+        Metrics(registry, clock, known),
         Faults(),
         Load(settings.concurrent_calls_max),
         Deadlines(

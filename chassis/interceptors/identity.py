@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chassis.access import STANDARD_PREFIXES
 from chassis.calls import Call, Proceed
 from chassis.faults import PermissionDenied, Unauthenticated, Unimplemented
 from chassis.identity import Principal, PrincipalKind, Role, set_current_principal
@@ -16,8 +17,6 @@ _ROLES = {
     access_pb2.ACCESS_EDITOR: Role.EDITOR,
     access_pb2.ACCESS_ADMIN: Role.ADMIN,
 }
-# Health and reflection are standard services: they carry no option of ours and are open.
-_OPEN_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.v1")
 
 AccessOf = Callable[[str], "access_pb2.Access.ValueType"]
 
@@ -43,7 +42,7 @@ class Identity:
         """
         if not call.served:
             raise Unimplemented("METHOD_UNKNOWN", f"no method {call.method}", method=call.method)
-        if not call.method.startswith(_OPEN_PREFIXES):
+        if not call.method.startswith(STANDARD_PREFIXES):
             access = self._access_of(call.method)
             if access != access_pb2.ACCESS_PUBLIC:
                 principal = await self._verifier.verify(bearer_token(call.metadata))

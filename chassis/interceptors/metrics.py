@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,10 +14,13 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 
 
 class Metrics:
-    """Keeps flux_rpc_total, flux_rpc_seconds and flux_rpc_active by method."""
+    """Keeps flux_rpc_total, flux_rpc_seconds and flux_rpc_active by method; `is_known` says which exist."""
 
-    def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, clock: Clock, is_known: Callable[[str], bool]
+    ) -> None:
         self._clock = clock
+        self._is_known = is_known
         self._total = Counter(
             "flux_rpc_total", "Calls served.", ["method", "code"], registry=registry
         )
@@ -40,7 +44,7 @@ class Metrics:
             raise
         finally:
             # A method that nobody serves has no label of its own: its name comes from outside.
-            method = call.method if call.reason != "METHOD_UNKNOWN" else "unknown"
+            method = call.method if self._is_known(call.method) else "unknown"
             self._active.dec()
             self._total.labels(method, call.code).inc()
             self._seconds.labels(method).observe(self._clock.monotonic() - start)

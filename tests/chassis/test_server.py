@@ -92,7 +92,8 @@ class Settings(ServiceSettings):
 
 @pytest.fixture
 async def running() -> AsyncIterator[Running]:
-    clock, keys, answers = SystemClock(), TestKeys(), Answers()
+    clock, keys = SystemClock(), TestKeys()
+    answers = Answers()  # type: ignore[abstract]  # it answers what these tests ask
     verifier = TokenVerifier(keys=keys, issuer="flux", clock=clock, revocations=Revocations(clock))
     servicer = Servicer(
         name="flux.auth.v1.AuthService",
@@ -194,7 +195,9 @@ async def test_oversized_message_is_refused(running: Running) -> None:
 
 
 async def test_unknown_method_says_so(running: Running) -> None:
-    call = running.channel.unary_unary("/flux.auth.v1.AuthService/Nope")
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary(
+        "/flux.auth.v1.AuthService/Nope"
+    )
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
