@@ -29,6 +29,8 @@ CALL_TIMEOUT_S = 30.0
 _REFRESH_AT_RATIO = 0.7
 # Methods whose names begin so change nothing, so a call that may have arrived can be made again.
 _SAFE_PREFIXES = ("Get", "List", "Describe", "Validate", "IssueServiceToken", "ExchangeToken")
+# Our services never make these without a request_id, which makes a repetition safe.
+_RECEIPTED = ("Transact", "CreateDataset")
 _RETRY_POLICY = {
     "maxAttempts": 4,
     "initialBackoff": "0.05s",
@@ -78,6 +80,8 @@ def connect(
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
+        # In containers it may come back at another address; gRPC would ask for that every 30 s at most.
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         # Two channels of one process to one address must not share a connection that a test cuts.
@@ -95,7 +99,7 @@ def _retries() -> dict[str, object]:
         {"service": service.full_name, "method": method.name}
         for service in _known_services()
         for method in service.methods
-        if method.name.startswith(_SAFE_PREFIXES)
+        if method.name.startswith(_SAFE_PREFIXES) or method.name in _RECEIPTED
     ]
     return {"name": names, "retryPolicy": _RETRY_POLICY}
 

@@ -215,7 +215,8 @@ class Tables:
     ) -> list[MutationResult]:
         """Apply the mutations in one commit and return what each did.
 
-        Safe to retry with the same `request_id`; without one, a lost answer is retried under one made here.
+        Safe to retry with the same `request_id`. A short absence of table_service is bridged by the
+        channel's own retries, under the `request_id` given or one made here.
 
         Raises:
             FailedPrecondition: PRECONDITION_FAILED; nothing has changed.
