@@ -6,7 +6,7 @@ Each service is opened by its own composition root, as its process would, with `
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,31 @@ class Stack:
         return await self.login(username, password)
 
 
+Changes = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Site:
+    """Where everything of one stack is."""
+
+    folder: Path
+    secrets: SecretFiles
+    clock: Clock
+    auth_address: str
+    table_address: str
+
+    def settings(self, listen: str, secret: Path, changes: Changes | None) -> Changes:
+        """Return the settings of a service that calls auth and table, with some of them changed."""
+        return {
+            "listen": listen,
+            "auth_address": self.auth_address,
+            "table_address": self.table_address,
+            "client_secret_file": secret,
+            "drain_timeout_s": 1,
+            **(changes or {}),
+        }
+
+
 @asynccontextmanager
 async def open_stack(
     folder: Path,
@@ -77,97 +102,32 @@ async def open_stack(
     with_workflow: bool = False,
     with_gateway: bool = False,
     clock: Clock | None = None,
-    auth_settings: dict[str, Any] | None = None,
-    table_settings: dict[str, Any] | None = None,
-    workflow_settings: dict[str, Any] | None = None,
-    gateway_settings: dict[str, Any] | None = None,
+    auth_settings: Changes | None = None,
+    table_settings: Changes | None = None,
+    workflow_settings: Changes | None = None,
+    gateway_settings: Changes | None = None,
 ) -> AsyncIterator[Stack]:
     """Run auth_service and table_service, and the others if asked for, and wait until they serve.
 
     The four `*_settings` replace single settings by name.
     """
-    clock = clock or SystemClock()
-    files = make_secret_files(folder / "secrets")
     table_port, auth_port = free_ports(2)
-    auth_address, table_address = f"127.0.0.1:{auth_port}", f"127.0.0.1:{table_port}"
+    site = _Site(
+        folder=folder,
+        secrets=make_secret_files(folder / "secrets"),
+        clock=clock or SystemClock(),
+        auth_address=f"127.0.0.1:{auth_port}",
+        table_address=f"127.0.0.1:{table_port}",
+    )
     async with AsyncExitStack() as stack:
-        table = await stack.enter_async_context(
-            table_service.__main__.open_service(
-                table_service.config.Settings(
-                    **{
-                        "listen": table_address,
-                        "data_folder": folder / "data",
-                        "auth_public_key_file": files.auth_public_key,
-                        "auth_address": auth_address,
-                        "client_secret_file": files.table,
-                        "drain_timeout_s": 1,
-                        **(table_settings or {}),
-                    }
-                ),
-                clock,
-            )
-        )
-        auth = await stack.enter_async_context(
-            auth_service.__main__.open_service(
-                auth_service.config.Settings(
-                    **{
-                        "listen": auth_address,
-                        "table_address": table_address,
-                        "bootstrap_key_file": files.bootstrap_key,
-                        "table_secret_file": files.table,
-                        "workflow_secret_file": files.workflow,
-                        "gateway_secret_file": files.gateway,
-                        "admin_password_file": files.admin_password,
-                        "register_role": "editor",
-                        "password_cost": PASSWORD_COST,
-                        "drain_timeout_s": 1,
-                        **(auth_settings or {}),
-                    }
-                ),
-                clock,
-            )
-        )
+        table = await stack.enter_async_context(_open_table(site, table_settings))
+        auth = await stack.enter_async_context(_open_auth(site, auth_settings))
         workflow = gate = None
-        # A test of two services does not pay for importing the other two.
         if with_workflow:
-            import workflow_service.__main__  # noqa: PLC0415
-            import workflow_service.config  # noqa: PLC0415
-
-            workflow = await stack.enter_async_context(
-                workflow_service.__main__.open_service(
-                    workflow_service.config.Settings(
-                        **{
-                            "listen": "127.0.0.1:0",
-                            "auth_address": auth_address,
-                            "table_address": table_address,
-                            "client_secret_file": files.workflow,
-                            "drain_timeout_s": 1,
-                            **(workflow_settings or {}),
-                        }
-                    ),
-                    clock,
-                )
-            )
+            workflow = await stack.enter_async_context(_open_workflow(site, workflow_settings))
         if with_gateway:
-            import gateway.__main__  # noqa: PLC0415
-            import gateway.config  # noqa: PLC0415
-
-            gate = await stack.enter_async_context(
-                gateway.__main__.open_service(
-                    gateway.config.Settings(
-                        **{
-                            "listen": "127.0.0.1:0",
-                            "auth_address": auth_address,
-                            "table_address": table_address,
-                            "workflow_address": workflow.address if workflow else "127.0.0.1:1",
-                            "client_secret_file": files.gateway,
-                            "drain_timeout_s": 1,
-                            **(gateway_settings or {}),
-                        }
-                    ),
-                    clock,
-                )
-            )
+            address = workflow.address if workflow else "127.0.0.1:1"
+            gate = await stack.enter_async_context(_open_gateway(site, address, gateway_settings))
         for server in (table, auth, workflow, gate):
             if server is not None:
                 await wait_until_serving(server.address)
@@ -176,10 +136,65 @@ async def open_stack(
             table=table,
             workflow=workflow,
             gateway=gate,
-            secrets=files,
+            secrets=site.secrets,
             data_folder=folder / "data",
             _stack=stack,
         )
+
+
+Opening = AbstractAsyncContextManager[RunningServer]
+
+
+def _open_table(site: _Site, changes: Changes | None) -> Opening:
+    settings = site.settings(site.table_address, site.secrets.table, changes)
+    del settings["table_address"]
+    settings = {
+        "data_folder": site.folder / "data",
+        "auth_public_key_file": site.secrets.auth_public_key,
+        **settings,
+    }
+    return table_service.__main__.open_service(
+        table_service.config.Settings(**settings), site.clock
+    )
+
+
+def _open_auth(site: _Site, changes: Changes | None) -> Opening:
+    settings = {
+        "listen": site.auth_address,
+        "table_address": site.table_address,
+        "bootstrap_key_file": site.secrets.bootstrap_key,
+        "table_secret_file": site.secrets.table,
+        "workflow_secret_file": site.secrets.workflow,
+        "gateway_secret_file": site.secrets.gateway,
+        "admin_password_file": site.secrets.admin_password,
+        "register_role": "editor",
+        "password_cost": PASSWORD_COST,
+        "drain_timeout_s": 1,
+        **(changes or {}),
+    }
+    return auth_service.__main__.open_service(auth_service.config.Settings(**settings), site.clock)
+
+
+# A test of two services does not pay for importing the other two.
+
+
+def _open_workflow(site: _Site, changes: Changes | None) -> Opening:
+    import workflow_service.__main__  # noqa: PLC0415
+    import workflow_service.config  # noqa: PLC0415
+
+    settings = site.settings("127.0.0.1:0", site.secrets.workflow, changes)
+    return workflow_service.__main__.open_service(
+        workflow_service.config.Settings(**settings), site.clock
+    )
+
+
+def _open_gateway(site: _Site, workflow_address: str, changes: Changes | None) -> Opening:
+    import gateway.__main__  # noqa: PLC0415
+    import gateway.config  # noqa: PLC0415
+
+    settings = site.settings("127.0.0.1:0", site.secrets.gateway, changes)
+    settings = {"workflow_address": workflow_address, **settings}
+    return gateway.__main__.open_service(gateway.config.Settings(**settings), site.clock)
 
 
 async def wait_until_serving(address: str, *, within_s: float = 30.0) -> None:
