@@ -27,7 +27,7 @@ from auth_service.throttle import Policy, Throttle
 from auth_service.upkeep import FirstAdmin, Upkeep
 from chassis.client import Peer, connect, peer_tls
 from chassis.clock import Clock, SystemClock
-from chassis.config import read_secret
+from chassis.config import read_secret, read_settings
 from chassis.ids import IdMaker
 from chassis.log import configure
 from chassis.revocations import Revocations
@@ -192,7 +192,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    settings = Settings()  # type: ignore[call-arg]  # the environment has the rest
+    settings = read_settings(Settings)
     configure(SERVICE_NAME, settings.log_level)
     run_until_signalled(lambda: open_service(settings))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -70,6 +71,26 @@ class ServiceSettings(BaseSettings):
         if value and not (host and port.isdigit() and int(port) < 65536):
             raise ValueError("must be host:port, such as 127.0.0.1:50051")
         return value
+
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def read_settings(kind: type[Settings]) -> Settings:
+    """Return the settings of this process from its environment.
+
+    Raises:
+        SystemExit: If a setting is missing or wrong, with one line for each that names its variable.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        prefix = kind.model_config.get("env_prefix", "")
+        lines = [
+            f"{prefix}{'_'.join(str(part) for part in one['loc'])}".upper() + f": {one['msg']}"
+            for one in error.errors(include_input=False, include_url=False)
+        ]
+        raise SystemExit("\n".join(lines)) from None
 
 
 def read_secret(path: Path) -> str:

@@ -15,7 +15,7 @@ from chassis.access import STANDARD_PREFIXES
 from chassis.calls import Pipeline
 from chassis.client import ServiceTokens, connect, peer_tls
 from chassis.clock import Clock, SystemClock
-from chassis.config import read_secret
+from chassis.config import read_secret, read_settings
 from chassis.keys import PublishedKeys, follow_revocations
 from chassis.log import configure
 from chassis.revocations import Revocations
@@ -192,8 +192,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 def main() -> None:
     """Run the gateway as configured by the environment."""
-    # Required settings come from there, which mypy cannot know.
-    settings = Settings()  # type: ignore[call-arg]
+    settings = read_settings(Settings)
     configure("gateway", settings.log_level)
     run_until_signalled(lambda: open_service(settings))
 

@@ -16,7 +16,7 @@ import grpc
 
 from chassis.client import Peer, ServiceTokens, connect, peer_tls
 from chassis.clock import Clock, SystemClock
-from chassis.config import read_secret
+from chassis.config import read_secret, read_settings
 from chassis.faults import Unavailable
 from chassis.ids import IdMaker
 from chassis.keys import PublishedKeys, follow_revocations
@@ -209,7 +209,7 @@ def _servicers(workflows: WorkflowServicer, runs: RunServicer) -> list[Servicer]
 
 def main() -> None:
     """Run until SIGTERM or SIGINT, or until another engine takes over."""
-    settings = Settings()  # type: ignore[call-arg]  # the environment has the rest
+    settings = read_settings(Settings)
     configure(SERVICE_NAME, settings.log_level)
 
     def stop() -> None:

@@ -1,0 +1,1 @@
+"""Running FluxEngine: as four processes on one machine, and in containers."""

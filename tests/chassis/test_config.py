@@ -1,0 +1,27 @@
+"""A setting that is missing or wrong is named, and nothing else is said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["auth_service", "table_service", "workflow_service", "gateway"])
+def test_missing_setting_is_named_and_the_service_does_not_start(module: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUX_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", module],
+        env={**kept, f"FLUX_{module.removesuffix('_service').upper()}_LISTEN": "nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    prefix = f"FLUX_{module.removesuffix('_service').upper()}_"
+    lines = ended.stderr.strip().splitlines()
+    assert ended.returncode == 1
+    assert any(line.startswith(f"{prefix}LISTEN: ") for line in lines)
+    assert all(line.startswith(prefix) for line in lines), ended.stderr
