@@ -83,7 +83,7 @@ def read_settings(kind: type[Settings]) -> Settings:
         SystemExit: If a setting is missing or wrong, with one line for each that names its variable.
     """
     try:
-        return kind()
+        return kind()  # type: ignore[call-arg]  # the environment has the rest
     except ValidationError as error:
         prefix = kind.model_config.get("env_prefix", "")
         lines = [

@@ -112,14 +112,30 @@ def _join(scope: str, name: str) -> str:
 def _visible(
     file: FileDescriptorProto, hidden: frozenset[access_pb2.Access.ValueType]
 ) -> FileDescriptorProto:
-    """Return a copy of the file without the methods that the gateway does not serve."""
+    """Return a copy of the file without the methods that the gateway does not serve.
+
+    Its fields get back their JSON names, which Python's descriptors lack: without them grpcurl prints
+    "access_token" where every other tool prints "accessToken".
+    """
     copy = FileDescriptorProto()
     copy.CopyFrom(file)
+    for message in copy.message_type:
+        _name_in_json(message)
     for service in copy.service:
         kept = [method for method in service.method if _access(method) not in hidden]
         del service.method[:]
         service.method.extend(kept)
     return copy
+
+
+def _name_in_json(message: DescriptorProto) -> None:
+    """Give each field that has none its default JSON name: lowerCamelCase."""
+    for field in message.field:
+        if not field.json_name:
+            first, *others = field.name.split("_")
+            field.json_name = first + "".join(word[:1].upper() + word[1:] for word in others)
+    for nested in message.nested_type:
+        _name_in_json(nested)
 
 
 def _access(method: descriptor_pb2.MethodDescriptorProto) -> access_pb2.Access.ValueType:

@@ -8,6 +8,7 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import (
@@ -89,7 +90,10 @@ class Reflection(grpc.GenericRpcHandler):
 
 
 def own_contract() -> Contract:
-    """Return what the gateway serves by itself: health, and reflection in both versions."""
+    """Return what the gateway serves by itself: health, and reflection in both versions.
+
+    The messages in a status's details come along, so that a client that knows no contract can read them.
+    """
     v1alpha = _proto(reflection_pb2.DESCRIPTOR)
     # grpcio-reflection has no v1. It is v1alpha under another name, by its own account.
     renamed = text_format.MessageToString(v1alpha).replace("v1alpha", "v1")
@@ -100,7 +104,8 @@ def own_contract() -> Contract:
         for file in (*health, v1alpha, v1)
         for service in file.service
     ]
-    return read_contract("gateway", names, [*health, v1alpha, v1], hidden=frozenset())
+    details = [_proto(file) for file in _with_imports(error_details_pb2.DESCRIPTOR)]
+    return read_contract("gateway", names, [*health, *details, v1alpha, v1], hidden=frozenset())
 
 
 def _proto(file: FileDescriptor) -> FileDescriptorProto:

@@ -94,5 +94,11 @@ def test_error_says_what_is_wrong_with_which_field(stack: Processes, client: Cli
         "flux.table.v1.TableService/GetTable",
     )
     assert answered.returncode != 0
-    assert "InvalidArgument" in answered.stderr
-    assert "FIELDS_INVALID" in answered.stderr
+    assert "Code: InvalidArgument" in answered.stderr
+    assert "Message: table: does not match regex pattern" in answered.stderr
+    assert "google.rpc.BadRequest" in answered.stderr
+
+
+def test_details_of_an_error_are_described(stack: Processes) -> None:
+    described = grpcurl(stack.address("gateway"), "describe", "google.rpc.BadRequest")
+    assert "field_violations" in described.stdout
