@@ -35,6 +35,7 @@ class ColumnKind(StrEnum):
     LIST = "LIST"
     STRUCT = "STRUCT"
     MAP = "MAP"
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ _ALSO_TAKES: dict[ColumnKind, frozenset[ColumnKind]] = {
     _K.LOCAL_TIMESTAMP: frozenset({_K.DATE}),
     _K.JSON: frozenset({_K.LIST, _K.STRUCT, _K.MAP}),
 }
-_TEXTUAL = frozenset(_K) - {_K.BOOL, _K.LIST, _K.STRUCT, _K.MAP}
+_TEXTUAL = frozenset(_K) - {_K.UNKNOWN, _K.BOOL, _K.LIST, _K.STRUCT, _K.MAP}
 # The kinds of column that take a CEL value of a static type, as rows in JSON are read (flux.table.v1.Rows);
 # types not named here can be anything. Text can say a date, a decimal or an integer past 2^53.
 _TAKEN_BY: dict[str, frozenset[ColumnKind]] = {
@@ -181,6 +182,9 @@ def _keyless(wanted: Iterable[str], given: Iterable[str], path: str) -> Iterator
 
 
 def _takes(target: Column, given: Column) -> bool:
+    if given.kind is ColumnKind.UNKNOWN:
+        # A parameter decides; what does not fit is refused when the step is done.
+        return True
     if target.kind in _WHOLE and given.kind is ColumnKind.DECIMAL:
         # With digits after the point it would be rounded.
         return given.scale == 0

@@ -1,0 +1,90 @@
+"""The store: everything the service keeps, in one DuckDB file. The only package that imports duckdb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chassis.clock import Clock
+from table_service.store.bulk import Bulk
+from table_service.store.catalog import Dataset, load_catalog, load_datasets, prepare
+from table_service.store.database import Database, Limits, open_database, spool_folder
+from table_service.store.errors import BREAKING
+from table_service.store.readers import Readers
+from table_service.store.receipts import Receipts
+from table_service.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The open store. `datasets` is by id and changes only after commits; `spool` is a folder for files."""
+
+    writer: Writer
+    readers: Readers
+    bulk: Bulk
+    spool: Path
+    datasets: dict[str, Dataset]
+    database: Database = field(repr=False)
+
+    async def checkpoint(self) -> None:
+        """Move the log into the file, off the event loop; after definitions of tables change.
+
+        What was committed stays so if this fails; the store takes no more writes then.
+        """
+        try:
+            await asyncio.to_thread(self.database.checkpoint)
+        except BREAKING:
+            self.writer.give_up()
+
+    def close(self) -> None:
+        """Finish what is under way and close the file."""
+        self.bulk.close()
+        self.writer.close()
+        self.readers.close()
+        try:
+            self.database.close()
+        except BREAKING:
+            # Said already by whoever met it first; the log is replayed at the next start.
+            if not self.writer.broken:
+                raise
+
+
+def open_store(
+    data_folder: Path,
+    *,
+    limits: Limits,
+    clock: Clock,
+    reader_threads: int = 4,
+    bulk_threads: int = 2,
+    when_broken: Callable[[], None] = lambda: None,
+) -> Store:
+    """Open the store in `data_folder`, made if it is not there. `when_broken` is called in any thread.
+
+    Raises:
+        DatabaseUnusable: If another process has the file open, or it is damaged.
+        LayoutUnknown: If a newer version of the service wrote it.
+    """
+    database = open_database(data_folder, limits)
+    cursor = database.cursor()
+    prepare(cursor)
+    receipts = Receipts(cursor)
+    datasets = load_datasets(cursor)
+    writer = Writer(
+        cursor=cursor,
+        catalog=load_catalog(cursor),
+        receipts=receipts,
+        clock=clock,
+        when_broken=when_broken,
+    )
+    return Store(
+        writer=writer,
+        readers=Readers(database, threads=reader_threads),
+        bulk=Bulk(
+            database=database, writer=writer, receipts=receipts, clock=clock, threads=bulk_threads
+        ),
+        spool=spool_folder(data_folder),
+        datasets=datasets,
+        database=database,
+    )

@@ -1,0 +1,145 @@
+"""Bulk writes: transactions too long for the writer, on a few cursors beside it.
+
+What may run here, and what DuckDB does with it:
+- Appending to tables and making datasets. Appends of several transactions to one table all commit. Two that
+  insert the same unique key do not: the later commit fails (DUPLICATE_KEY).
+- Updating or deleting rows that the writer may touch must not: the loser of a conflict fails
+  (ABORTED), and the writer's whole group would be run again. So upserts from a dataset go through
+  the writer, however many rows they have.
+- No statement here may alter or drop a table that has an entry in the catalog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from queue import LifoQueue
+
+import duckdb
+
+from chassis.clock import Clock
+from chassis.faults import Fault, ResourceExhausted
+from table_service.store.database import Database
+from table_service.store.errors import breaks, store_unavailable, write_fault
+from table_service.store.receipts import ReceiptKey, Receipts, receipt_rows
+from table_service.store.transaction import Batches, Statements, Transaction, roll_back
+from table_service.store.writer import Writer
+
+WAITING_BULKS_MAX = 100
+RETRY_AFTER = timedelta(seconds=2)
+
+
+class Bulk:
+    """Runs long transactions in threads."""
+
+    def __init__(
+        self, *, database: Database, writer: Writer, receipts: Receipts, clock: Clock, threads: int
+    ) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="table-bulk")
+        self._cursors: LifoQueue[duckdb.DuckDBPyConnection] = LifoQueue()
+        for _ in range(threads):
+            self._cursors.put(database.cursor())
+        self._writer = writer
+        self._receipts = receipts
+        self._clock = clock
+        self._running: set[tuple[str, str]] = set()
+        self._waiting = 0
+
+    async def run(
+        self, apply: Callable[[Transaction], bytes], receipt: ReceiptKey | None = None
+    ) -> bytes:
+        """Apply a long change in its own transaction and return its answer once it is durable.
+
+        `apply` runs once, in a thread; `transaction.take_row_ids` works there (it asks the writer). A
+        receipt is looked up before and written with the change. A caller that is cancelled leaves the
+        transaction to finish; `apply` must bound itself.
+
+        Raises:
+            ResourceExhausted: QUEUE_FULL, also while the same request_id is still being worked on.
+            Fault: Whatever `apply` raises; DuckDB's errors as `errors.write_fault` has them.
+        """
+        id_ = (receipt.subject, receipt.request_id) if receipt else None
+        if self._waiting >= WAITING_BULKS_MAX or id_ in self._running:
+            raise ResourceExhausted(
+                "QUEUE_FULL",
+                "this request is being worked on already"
+                if id_ in self._running
+                else f"{WAITING_BULKS_MAX} requests wait already",
+                retry_after=RETRY_AFTER,
+            )
+        self._waiting += 1
+        if id_ is not None:
+            self._running.add(id_)
+        loop = asyncio.get_running_loop()
+        working = loop.run_in_executor(self._threads, self._work, apply, receipt)
+        # Counted until the thread is done, which may be after the caller has gone.
+        working.add_done_callback(lambda _: self._finished(id_))
+        return await asyncio.shield(working)
+
+    def close(self) -> None:
+        """Wait for what is under way, then stop. The writer must still run."""
+        self._threads.shutdown()
+        while not self._cursors.empty():
+            self._cursors.get_nowait().close()
+
+    def _finished(self, id_: tuple[str, str] | None) -> None:
+        self._waiting -= 1
+        if id_ is not None:
+            self._running.discard(id_)
+
+    def _work(self, apply: Callable[[Transaction], bytes], receipt: ReceiptKey | None) -> bytes:
+        cursor = self._cursors.get()
+        try:
+            return self._transact(cursor, apply, receipt)
+        except duckdb.Error as error:
+            if breaks(error):
+                self._writer.give_up()
+            fault: Fault | None = write_fault(error)
+            if fault is None:
+                raise
+            raise fault from error
+        finally:
+            self._cursors.put(cursor)
+
+    def _transact(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        apply: Callable[[Transaction], bytes],
+        receipt: ReceiptKey | None,
+    ) -> bytes:
+        if self._writer.broken:
+            raise store_unavailable()
+        if receipt is not None:
+            found = self._receipts.find(cursor, [receipt], self._clock.now())
+            for first in found.values():
+                return first.answer(receipt)
+        batches = Batches(cursor)
+        cursor.execute("BEGIN TRANSACTION")
+        committed = False
+        try:
+            transaction = Transaction(
+                cursor=cursor,
+                statements=Statements(cursor),
+                batches=batches,
+                catalog=self._writer.catalog,
+                take_row_ids=self._writer.take_row_ids,
+                now=self._clock.now(),
+            )
+            response = apply(transaction)
+            if receipt is not None:
+                view = transaction.show(receipt_rows([(receipt, response)], transaction.now))
+                cursor.execute(f"INSERT INTO catalog.receipts SELECT * FROM {view}")
+            cursor.execute("COMMIT")
+            committed = True
+        finally:
+            if not committed:
+                roll_back(cursor)
+            batches.end(committed=committed)
+            batches.drop()
+        if receipt is not None:
+            self._receipts.remember([receipt])
+        for callback in transaction.after_commit:
+            callback()
+        return response

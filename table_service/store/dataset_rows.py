@@ -1,0 +1,135 @@
+"""Rows that go from a dataset into a table without leaving the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chassis.faults import FieldViolation, InvalidArgument
+from table_service.cells import shown
+from table_service.store import rows as row_store
+from table_service.store.catalog import Dataset
+from table_service.store.transaction import Transaction, dataset_relation, physical
+from table_service.tables import Table
+from table_service.types import ROW_ID, VERSION, Column, Kind, Type, precision, quoted, sql_type
+
+VIOLATIONS_MAX = 100
+
+_WHOLE = (Kind.INT16, Kind.INT32, Kind.INT64, Kind.INT128)
+_NUMBERS = frozenset({*_WHOLE, Kind.DECIMAL, Kind.FLOAT, Kind.DOUBLE})
+_TEXTS = frozenset({Kind.STRING, Kind.JSON})
+
+
+def insert(transaction: Transaction, table: Table, dataset: Dataset) -> int:
+    """Insert every row; return how many.
+
+    Raises:
+        InvalidArgument: COLUMN_NOT_FOUND, or ROW_INVALID for values that do not fit.
+    """
+    table = transaction.current(table)
+    columns, source = _source(transaction, table, dataset)
+    names = ", ".join(quoted(column.name) for column in columns)
+    first = transaction.take_row_ids(table, dataset.row_count)
+    return transaction.changed(
+        f"INSERT INTO {physical(table)} ({names}, {ROW_ID}, {VERSION})"
+        f" SELECT {names}, {first} + __at, 1 FROM {source}"
+    )
+
+
+def upsert(
+    transaction: Transaction, table: Table, key: Sequence[str], dataset: Dataset
+) -> tuple[int, int]:
+    """Insert every row, or update those that have its key; return how many of each.
+
+    Raises:
+        InvalidArgument: COLUMN_NOT_FOUND, or ROW_INVALID for values that do not fit.
+        AlreadyExists: DUPLICATE_KEY if two rows of the dataset have one key.
+    """
+    table = transaction.current(table)
+    columns, source = _source(transaction, table, dataset)
+    return row_store.upsert_from(transaction, table, key, columns, source, dataset.row_count)
+
+
+def _source(transaction: Transaction, table: Table, dataset: Dataset) -> tuple[list[Column], str]:
+    """Return the table's columns that the dataset has, and SQL with their values and `__at`."""
+    columns = [table.column(column.name) for column in dataset.columns]
+    _check_missing(table, columns)
+    relation = dataset_relation(dataset.id)
+    doubtful: list[tuple[Column, str]] = []
+    selected = []
+    for column, source in zip(columns, dataset.columns, strict=True):
+        name = quoted(column.name)
+        if source.type == column.type:
+            selected.append(name)
+        else:
+            doubtful.append((column, _misfits(name, source.type, column)))
+            selected.append(f"CAST({name} AS {sql_type(column.type)}) AS {name}")
+        if column.not_null:
+            doubtful.append((column, f"{name} IS NULL"))
+    _refuse_misfits(transaction, relation, doubtful)
+    # A dataset is written once and never changed, so its physical order is its order.
+    return columns, f"(SELECT {', '.join(selected)}, rowid AS __at FROM {relation})"
+
+
+def _check_missing(table: Table, columns: Sequence[Column]) -> None:
+    names = {column.name for column in columns}
+    for column in table.columns:
+        if column.not_null and column.name not in names:
+            raise InvalidArgument(
+                "ROW_INVALID",
+                f"the dataset has no column {column.name!r}, which refuses null",
+                column=column.name,
+            )
+
+
+def _misfits(name: str, source: Type, column: Column) -> str:
+    """Return SQL that is true for a value that the column's type cannot hold.
+
+    Raises:
+        InvalidArgument: ROW_INVALID if no value of the source's type could.
+    """
+    target = column.type
+    cast = f"TRY_CAST({name} AS {sql_type(target)})"
+    fails = f"({name} IS NOT NULL AND {cast} IS NULL)"
+    if {source.kind, target.kind} <= _TEXTS:
+        return fails
+    if {source.kind, target.kind} <= _NUMBERS:
+        if target.kind in (Kind.DOUBLE, Kind.FLOAT):
+            return fails
+        if source.kind in (Kind.DOUBLE, Kind.FLOAT) and target.kind is Kind.DECIMAL:
+            # What a double shows is what is meant: 0.1 is 0.1, not its binary expansion.
+            exact = f"TRY_CAST({name}::VARCHAR AS DECIMAL({precision(target)},{target.scale}))"
+            return f"({fails} OR {exact}::DOUBLE IS DISTINCT FROM {name}::DOUBLE)"
+        return f"({fails} OR CAST({cast} AS {sql_type(source)}) IS DISTINCT FROM {name})"
+    raise InvalidArgument(
+        "ROW_INVALID",
+        f"column {column.name!r}: {source.kind} does not fit {target.kind}; cast it in the query",
+        column=column.name,
+    )
+
+
+def _refuse_misfits(
+    transaction: Transaction, relation: str, doubtful: Sequence[tuple[Column, str]]
+) -> None:
+    violations: list[FieldViolation] = []
+    for column, misfits in doubtful:
+        found = transaction.rows(
+            f"SELECT rowid, {quoted(column.name)}::VARCHAR FROM {relation} WHERE {misfits}"
+            f" LIMIT {VIOLATIONS_MAX - len(violations)}"
+        )
+        for at, text in found:
+            why = f"{shown(text)} does not fit {column.type.kind}"
+            if text is None:
+                why = "null in a column that refuses it"
+            violations.append(
+                FieldViolation(
+                    field=f"dataset[{at}].{column.name}",
+                    description=f"row {at}, column {column.name!r}: {why}",
+                    reason="ROW_INVALID",
+                )
+            )
+        if len(violations) >= VIOLATIONS_MAX:
+            break
+    if violations:
+        raise InvalidArgument(
+            "ROW_INVALID", violations[0].description, violations=tuple(violations)
+        )

@@ -1,0 +1,139 @@
+"""Datasets: making, previewing and dropping them.
+
+One is made beside the writer: CREATE TABLE … AS writes to a table nobody else knows, and its entry and the
+receipt are in the same commit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from chassis.faults import Fault, ResourceExhausted
+from table_service.store.catalog import Dataset, drop_dataset, record_dataset
+from table_service.store.statements import (
+    ResultColumn,
+    Statement,
+    numbered,
+    told_to_caller,
+)
+from table_service.store.transaction import Transaction, dataset_relation
+from table_service.store.watch import Stop, Watch
+from table_service.store.writer import Change, Writer
+from table_service.types import Column, outgoing_list, quoted, sql_type
+
+# Below this, the disk is for what people write, not for results.
+FREE_BYTES_MIN = 256 * 1024 * 1024
+DROPPED_MAX = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A statement that was bound where nothing can be written, ready to run."""
+
+    statement: Statement
+    parameters: Mapping[str, object]
+    columns: list[ResultColumn]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDataset:
+    """What is known of a dataset before it is made."""
+
+    id: str
+    owner: str
+    expire_time: datetime
+    preview_rows: int
+
+
+def create_dataset(
+    transaction: Transaction,
+    new: NewDataset,
+    bound: Bound,
+    datasets: dict[str, Dataset],
+) -> tuple[Dataset, pa.Table]:
+    """Run the statement into a new dataset; return it and its first rows, as carriers.
+
+    Raises:
+        InvalidArgument: QUERY_FAILED.
+        ResourceExhausted: QUERY_LIMIT.
+    """
+    columns = tuple(described.column for described in bound.columns)
+    selected = ", ".join(
+        f"{_stored(f'q.c{at}', described)} AS {quoted(described.column.name)}"
+        for at, described in enumerate(bound.columns)
+    )
+    relation = dataset_relation(new.id)
+    with told_to_caller():
+        [[row_count]] = transaction.cursor.execute(
+            f"CREATE TABLE {relation} AS SELECT {selected}"
+            f" FROM {numbered(bound.statement, bound.columns)}",
+            dict(bound.parameters) or None,
+        ).fetchall()
+    dataset = Dataset(
+        id=new.id,
+        owner=new.owner,
+        columns=columns,
+        row_count=int(row_count),
+        create_time=transaction.now,
+        expire_time=new.expire_time,
+    )
+    record_dataset(transaction, dataset, datasets)
+    return dataset, first_rows(transaction.cursor, new.id, columns, new.preview_rows)
+
+
+def first_rows(
+    cursor: duckdb.DuckDBPyConnection, id_: str, columns: tuple[Column, ...], row_count: int
+) -> pa.Table:
+    """Return the first rows of a dataset as carriers."""
+    return cursor.sql(
+        f"SELECT {outgoing_list(columns)} FROM {dataset_relation(id_)} LIMIT {row_count}"
+    ).to_arrow_table()
+
+
+def watched(
+    watch: Watch,
+    stop: Stop,
+    limit_s: float,
+    folder: Path,
+    work: Callable[[Transaction], bytes],
+) -> Callable[[Transaction], bytes]:
+    """Return `work` as something that stops when asked, in time, and before the disk is full."""
+
+    def passed() -> Fault | None:
+        if shutil.disk_usage(folder).free >= FREE_BYTES_MIN:
+            return None
+        return ResourceExhausted("QUERY_LIMIT", "the disk is nearly full")
+
+    def apply(transaction: Transaction) -> bytes:
+        with watch.over(transaction.cursor, stop, limit_s=limit_s, passed=passed):
+            return work(transaction)
+
+    return apply
+
+
+async def drop_datasets(writer: Writer, datasets: dict[str, Dataset], ids: list[str]) -> None:
+    """Drop datasets, a bounded number in a commit; one that is gone is no error."""
+
+    def change(batch: list[str]) -> Change:
+        def apply(transaction: Transaction) -> bytes:
+            for id_ in batch:
+                drop_dataset(transaction, id_, datasets)
+            return b""
+
+        return Change(apply=apply, alone=True)
+
+    for at in range(0, len(ids), DROPPED_MAX):
+        await writer.submit(change(ids[at : at + DROPPED_MAX]))
+
+
+def _stored(expression: str, described: ResultColumn) -> str:
+    """Return SQL that makes the nearest value a table can hold."""
+    stored = sql_type(described.column.type)
+    return expression if stored == described.written else f"CAST({expression} AS {stored})"

@@ -1,0 +1,120 @@
+"""What the store keeps when its process is killed, its disk is full, or its file is not its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from table_service.store.database import DatabaseUnusable, open_database
+from tests.table_service.stores import LIMITS, insert, opened, receipt, stored
+
+
+def test_the_file_has_one_owner(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        code = f"""
+from pathlib import Path
+from table_service.store.database import Limits, open_database
+open_database(Path({str(tmp_path)!r}), Limits(memory="100MB", spill="1GB", threads=1))
+"""
+        second = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+    assert "only one table_service may own it" in second.stderr
+
+
+def test_a_damaged_file_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "flux.duckdb").write_bytes(b"not a database" * 1000)
+    with pytest.raises(DatabaseUnusable, match="cannot be opened"):
+        open_database(tmp_path, LIMITS)
+
+
+_WRITES_FOR_EVER = """
+import asyncio, sys
+from pathlib import Path
+from tests.table_service.stores import ITEMS, create, insert, opened, receipt
+
+async def client(store, name):
+    at = 0
+    while True:
+        answer = await store.writer.submit(
+            insert((f"{name}-{at}", at), key=receipt(f"{name}-{at}"))
+        )
+        print(f"{name}-{at}", answer.decode()[1:-1], flush=True)
+        at += 1
+
+async def main(folder):
+    with opened(folder) as store:
+        if ("main", "items") not in store.writer.catalog.active:
+            create(store, ITEMS)
+        names = [f"{sys.argv[2]}{at}" for at in range(8)]
+        await asyncio.gather(*[client(store, name) for name in names])
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_what_was_answered_survives_kill_nine_exactly_once(tmp_path: Path) -> None:
+    answered: dict[str, int] = {}
+    for turn in "abc":
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WRITES_FOR_EVER, str(tmp_path), turn],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.endswith("\n"):
+                key, given = line.split()
+                answered[key] = int(given)
+            if len(answered) % 200 == 150 and process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert len(set(answered.values())) == len(answered) > 300
+    with opened(tmp_path) as store:
+        rows = {key: row_id for row_id, (key, _, _) in stored(store).items()}
+        assert answered.items() <= rows.items()
+        for key, row_id in list(answered.items())[:: len(answered) // 20]:
+            retried = insert((key, int(key.rpartition("-")[2])), key=receipt(key))
+            assert store.writer.run(retried) == f"[{row_id}]".encode()
+        assert len(stored(store)) == len(rows)
+
+
+_FILLS_THE_DISK = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from chassis.faults import Unavailable
+from tests.table_service.stores import ITEMS, create, insert, opened
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with opened(Path(sys.argv[1])) as store:
+    create(store, ITEMS)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    try:
+        for at in range(1000):
+            store.writer.run(insert((f"{at}" + "x" * 10_000, at)))
+    except Unavailable as fault:
+        print(fault.reason, store.writer.broken, at, flush=True)
+    import os
+    os._exit(0)
+"""
+
+
+def test_a_disk_that_is_full_stops_the_store_and_loses_nothing(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", _FILLS_THE_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    reason, broken, count = process.stdout.split()
+    assert (reason, broken) == ("STORE_UNAVAILABLE", "True")
+    with opened(tmp_path) as store:
+        assert {size for _, size, _ in stored(store).values()} >= set(range(int(count)))
