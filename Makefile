@@ -97,6 +97,7 @@ bench: protos ## Measure runs, bulk transfer and the gateway; prints a table.
 
 .PHONY: clean
 clean: ## Remove everything that was made here, data of `make run` included.
+	if [[ -e .run/stack.json && -x $(BIN)/python ]]; then $(BIN)/python -m deploy.stack stop; fi
 	rm -rf $(VENV) .run .demo dist bench/out htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 	find protos -name '*_pb2*' -delete

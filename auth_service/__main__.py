@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import cache
 
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from auth_service import accounts, keys, passwords
@@ -25,6 +24,7 @@ from auth_service.servicer import AuthServicer
 from auth_service.store import Store
 from auth_service.throttle import Policy, Throttle
 from auth_service.upkeep import FirstAdmin, Upkeep
+from chassis.background import Background
 from chassis.client import Peer, connect, peer_tls
 from chassis.clock import Clock, SystemClock
 from chassis.config import read_secret, read_settings
@@ -36,15 +36,18 @@ from chassis.tables import Tables
 from chassis.tokens import TokenVerifier
 from flux.auth.v1 import auth_service_pb2_grpc
 
-log = structlog.get_logger()
-
 
 @asynccontextmanager
 async def open_service(
     settings: Settings,
     clock: Clock = SystemClock(),  # noqa: B008  # it holds nothing and opens nothing
+    *,
+    when_broken: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningServer]:
-    """Yield the service once its port listens; its health tells when table_service has answered."""
+    """Yield the service once its port listens; its health tells when table_service has answered.
+
+    `when_broken` is called when the service cannot go on; closing it then raises why.
+    """
     bootstrap = keys.read_private_key(settings.bootstrap_key_file.read_bytes())
     first_admin = _first_admin(settings)
     ids, keyring, revocations = IdMaker(clock), Keyring(), Revocations(clock)
@@ -77,13 +80,11 @@ async def open_service(
         verifier = TokenVerifier(
             keys=keyring, issuer=settings.token_issuer, clock=clock, revocations=revocations
         )
-        servicer = Servicer(
-            name="flux.auth.v1.AuthService",
-            implementation=AuthServicer(authority, ready),
-            register=auth_service_pb2_grpc.add_AuthServiceServicer_to_server,
-        )
+        servicers = [_servicer(AuthServicer(authority, ready))]
+        background = Background(when_broken)
+        stack.push_async_callback(background.close)
         running = await stack.enter_async_context(
-            serve(settings, servicers=[servicer], verifier=verifier, clock=clock)
+            serve(settings, servicers=servicers, verifier=verifier, clock=clock)
         )
         # Closed before the server drains: it would wait for the watches.
         stack.callback(feed.close)
@@ -94,9 +95,7 @@ async def open_service(
             await running.set_serving(True)
             await upkeep.keep_up()
 
-        background = asyncio.create_task(work())
-        background.add_done_callback(_report)
-        stack.push_async_callback(_end, background)
+        background.start(work())
         yield running
 
 
@@ -122,6 +121,14 @@ def _open_store(
         Tables(peer, SERVICE_NAME),
         sealing=keys.sealing_key(bootstrap),
         random_bytes=os.urandom,
+    )
+
+
+def _servicer(implementation: AuthServicer) -> Servicer:
+    return Servicer(
+        name="flux.auth.v1.AuthService",
+        implementation=implementation,
+        register=auth_service_pb2_grpc.add_AuthServiceServicer_to_server,
     )
 
 
@@ -177,24 +184,11 @@ def _keep_silent(_username: str, _password: str) -> None:
     """Show nothing: the operator chose the password."""
 
 
-def _report(task: asyncio.Task[None]) -> None:
-    """Log what ended the background work, unless it was cancelled; closing the service raises it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background.failed", exc_info=error)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel the task and wait for its end; raises what it failed of."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = read_settings(Settings)
     configure(SERVICE_NAME, settings.log_level)
-    run_until_signalled(lambda: open_service(settings))
+    run_until_signalled(lambda stop: open_service(settings, when_broken=stop))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import grpc
 import structlog
 
 from auth_service import sessions
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 UPKEEP_EVERY_S = 60.0
 _RETRY_FIRST_S = 0.1
 _RETRY_MOST_S = 2.0
+# A bug of table_service comes as what gRPC made of it, and must not end the upkeep for good.
+_FAILURES = (Fault, grpc.aio.AioRpcError)
 # Kept a while for whoever asks what happened.
 _SESSION_KEPT = timedelta(days=7)
 
@@ -67,8 +70,8 @@ class Upkeep:
                 await self._recall_revocations()
                 await self.turn_keys()
                 await ensure_admin(authority, first_admin)
-            except Fault as fault:
-                log.warning("start.waiting", reason=fault.reason, error=fault.message)
+            except _FAILURES as error:
+                log.warning("start.waiting", error=str(error))
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, _RETRY_MOST_S)
             else:
@@ -82,8 +85,8 @@ class Upkeep:
             try:
                 await self.turn_keys()
                 await self.forget_sessions()
-            except Fault as fault:
-                log.warning("upkeep.postponed", reason=fault.reason, error=fault.message)
+            except _FAILURES as error:
+                log.warning("upkeep.postponed", error=str(error))
 
     async def turn_keys(self) -> None:
         """Bring the stored keys and ours to where they should be now; safe to call at any time.
@@ -101,9 +104,11 @@ class Upkeep:
             keys = turn_keys(known, self.rotation, self.clock.now(), self._new_key)
             if await self.store.save_keys(stored, keys):
                 break
-        if keys != self.keyring.known():
+        # Not the keys themselves: one that was read again is another object.
+        before, after = _states(self.keyring.known()), _states(keys)
+        if before != after:
             self.keyring.replace(keys)
-            log.info("keys.turned", kids=[f"{key.kid} {key.state.value}" for key in keys])
+            log.info("keys.turned", kids=after)
 
     async def forget_sessions(self) -> None:
         """Delete sessions that expired long ago, a bounded number at a time."""
@@ -121,6 +126,10 @@ class Upkeep:
 
     def _new_key(self) -> SigningKey:
         return new_signing_key(self.ids.new_id("key"), self.clock.now())
+
+
+def _states(keys: Sequence[SigningKey]) -> list[str]:
+    return [f"{key.kid} {key.state.value}" for key in keys]
 
 
 async def ensure_admin(authority: Authority, first_admin: FirstAdmin) -> None:

@@ -16,7 +16,8 @@ STANDARD_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.v1")
 def access_of(method: str) -> access_pb2.Access.ValueType:
     """Return the access option of "/package.Service/Method" from the contracts this process has imported.
 
-    ACCESS_UNSPECIFIED, which admits nobody, if the method is unknown or has no option.
+    ACCESS_UNSPECIFIED, which admits nobody, if the method is unknown or has no option. Ask only about methods
+    that are served: every answer is kept.
     """
     service_name, _, method_name = method.removeprefix("/").partition("/")
     try:

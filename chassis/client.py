@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import grpc
+import structlog
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
@@ -16,10 +17,12 @@ from google.protobuf.message import Message
 from chassis import calls
 from chassis.clock import Clock
 from chassis.config import ServiceSettings
-from chassis.faults import DeadlineExceeded
+from chassis.faults import DeadlineExceeded, Unauthenticated, Unavailable
 from chassis.interceptors.request_id import REQUEST_ID_KEY, TRACEPARENT_KEY
 from chassis.status import fault_from_rpc
 from flux.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+
+log = structlog.get_logger()
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -27,6 +30,8 @@ Response = TypeVar("Response", bound=Message)
 CALL_TIMEOUT_S = 30.0
 # A token is replaced when this part of its life is over.
 _REFRESH_AT_RATIO = 0.7
+# How long the old one does while auth_service does not answer, before it is asked again.
+_ASK_AGAIN_S = 2.0
 # Methods whose names begin so change nothing, so a call that may have arrived can be made again.
 _SAFE_PREFIXES = ("Get", "List", "Describe", "Validate", "IssueServiceToken", "ExchangeToken")
 # Our services never make these without a request_id, which makes a repetition safe.
@@ -195,7 +200,7 @@ class Peer:
     async def _metadata(self, token: str) -> grpc.aio.Metadata:
         metadata = grpc.aio.Metadata()
         if not token and self._tokens is not None:
-            token = await self._tokens.token()
+            token = await self._own_token(self._tokens)
         if token:
             metadata.add("authorization", f"Bearer {token}")
         request_id = calls.request_id.get()
@@ -203,6 +208,18 @@ class Peer:
             metadata.add(REQUEST_ID_KEY, request_id)
             metadata.add(TRACEPARENT_KEY, calls.traceparent.get())
         return metadata
+
+    async def _own_token(self, tokens: TokenSource) -> str:
+        """Return our own token; that we have none is no fault of whoever called us."""
+        try:
+            return await tokens.token()
+        except Unauthenticated as fault:
+            log.warning("token.refused", neighbour=self.name, error=fault.message)
+            raise Unavailable(
+                "NEIGHBOUR_UNAVAILABLE",
+                "auth_service refuses this service's credentials",
+                neighbour="auth_service",
+            ) from fault
 
 
 def _timeout(timeout_s: float | None) -> float | None:
@@ -233,7 +250,7 @@ class ServiceTokens:
         )
         self._clock = clock
         self._token = ""
-        self._refresh_at = 0.0
+        self._refresh_at = self._expire_at = 0.0
         self._refreshing = asyncio.Lock()
 
     async def token(self) -> str:
@@ -251,7 +268,16 @@ class ServiceTokens:
 
     async def _refresh(self) -> None:
         asked_at = self._clock.monotonic()
-        answer = await self._peer.call(self._issue, self._request, timeout_s=5.0)
+        try:
+            answer = await self._peer.call(self._issue, self._request, timeout_s=5.0)
+        except (Unavailable, DeadlineExceeded) as fault:
+            now = self._clock.monotonic()
+            if now >= self._expire_at:
+                raise
+            log.warning("token.kept", error=fault.message)
+            self._refresh_at = now + _ASK_AGAIN_S
+            return
         life_s = answer.expires_in.ToTimedelta().total_seconds()
         self._token = answer.access_token
         self._refresh_at = asked_at + life_s * _REFRESH_AT_RATIO
+        self._expire_at = asked_at + life_s

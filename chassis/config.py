@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -72,6 +72,21 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must be host:port, such as 127.0.0.1:50051")
         return value
 
+    @model_validator(mode="after")
+    def _speaks_tls_wholly_or_not_at_all(self) -> Self:
+        # Half of it would be plain text without a word.
+        for needing, needed in (
+            ("tls_certificate_file", "tls_key_file"),
+            ("tls_key_file", "tls_certificate_file"),
+            ("tls_client_ca_file", "tls_certificate_file"),
+            ("tls_peer_certificate_file", "tls_peer_key_file"),
+            ("tls_peer_key_file", "tls_peer_certificate_file"),
+            ("tls_peer_certificate_file", "tls_peer_ca_file"),
+        ):
+            if getattr(self, needing) is not None and getattr(self, needed) is None:
+                raise ValueError(f"{needing} needs {needed}")
+        return self
+
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -87,7 +102,8 @@ def read_settings(kind: type[Settings]) -> Settings:
     except ValidationError as error:
         prefix = kind.model_config.get("env_prefix", "")
         lines = [
-            f"{prefix}{'_'.join(str(part) for part in one['loc'])}".upper() + f": {one['msg']}"
+            f"{prefix}{'_'.join(str(part) for part in one['loc'] or ('*',))}".upper()
+            + f": {one['msg']}"
             for one in error.errors(include_input=False, include_url=False)
         ]
         raise SystemExit("\n".join(lines)) from None

@@ -11,6 +11,7 @@ from chassis.faults import InvalidArgument
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1000
 _BINDING_BYTES = 8
+_NUMBER_MAX = 2**63 - 1
 
 
 def page_size(requested: int) -> int:
@@ -44,6 +45,21 @@ def decode_token(token: str, binding: bytes) -> str:
     if not hmac.compare_digest(digest, hashlib.sha256(binding).digest()[:_BINDING_BYTES]):
         raise _invalid()
     return position
+
+
+def decode_number(token: str, binding: bytes) -> int:
+    """Return the position in `token` if it is a number from 0 to 2^63 - 1; the empty token is 0.
+
+    Raises:
+        InvalidArgument: PAGE_TOKEN_INVALID, also if the position is no such number.
+    """
+    position = decode_token(token, binding) or "0"
+    if not (position.isascii() and position.isdigit() and len(position) <= len(str(_NUMBER_MAX))):
+        raise _invalid()
+    number = int(position)
+    if number > _NUMBER_MAX:
+        raise _invalid()
+    return number
 
 
 def _invalid() -> InvalidArgument:

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 Serving = health_pb2.HealthCheckResponse.SERVING
 NotServing = health_pb2.HealthCheckResponse.NOT_SERVING
+# How long those who watch health may take to hear that it is over.
+_LAST_WORD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,16 @@ class RunningServer:
         status = Serving if serving else NotServing
         for name in ("", *self.names):
             await self.health.set(name, status)
+
+    async def end_serving(self) -> None:
+        """Tell whoever asks, for every name, that calls will not be answered, and stay with it."""
+        self.serving = False
+        try:
+            async with asyncio.timeout(_LAST_WORD_S):
+                await self.health.enter_graceful_shutdown()
+        except TimeoutError:
+            # One who watches and takes nothing holds up the rest; whoever asks is refused soon anyway.
+            log.warning("health.unheard")
 
 
 def concerns(
@@ -154,7 +166,7 @@ async def listening(
         yield running
     finally:
         # Clients with a health check look elsewhere before calls are refused.
-        await running.set_serving(False)
+        await running.end_serving()
         await server.stop(settings.drain_timeout_s)
         if metrics_server is not None:
             metrics_server()
@@ -212,16 +224,19 @@ def _serve_metrics(
 
 
 def run_until_signalled(
-    open_service: Callable[[], AbstractAsyncContextManager[RunningServer]],
+    open_service: Callable[[Callable[[], None]], AbstractAsyncContextManager[RunningServer]],
 ) -> None:
-    """Run a service in this process until SIGTERM or SIGINT, then let it close in order."""
+    """Run a service in this process until SIGTERM or SIGINT, then let it close in order.
+
+    `open_service` is given what the service calls when it cannot go on; closing it then raises why.
+    """
 
     async def run() -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        async with open_service():
+        async with open_service(stopped.set):
             await stopped.wait()
             log.info("server.stopping")
 

@@ -14,8 +14,12 @@ from chassis.faults import Fault, FieldViolation
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "flux"
 RETRY_AFTER_DEFAULT = timedelta(seconds=1)
-# gRPC cuts metadata at 8 KiB by default: past this, violations are left out and counted.
-_DETAILS_BYTES_MAX = 6 * 1024
+# gRPC answers with another error, and at random, where metadata exceeds 8 KiB. The message travels twice,
+# alone and in the details, and what else gRPC writes there needs some room.
+_STATUS_BYTES_MAX = 7 * 1024
+_MESSAGE_BYTES_MAX = 1024
+_METADATA_BYTES_MAX = 256
+_VIOLATION_BYTES_MAX = 512
 
 _CODES = {code.name: code for code in grpc.StatusCode}
 _FAULTS: dict[str, type[Fault]] = {
@@ -32,11 +36,10 @@ def code_of(fault: Fault) -> grpc.StatusCode:
 
 def to_status(fault: Fault) -> status_pb2.Status:
     """Return a fault as google.rpc.Status with ErrorInfo, BadRequest and RetryInfo as they apply."""
+    metadata = {name: _cut(value, _METADATA_BYTES_MAX) for name, value in fault.metadata.items()}
     details: list[message.Message] = [
-        error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN, metadata=fault.metadata)
+        error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN, metadata=metadata)
     ]
-    if fault.violations:
-        details.append(_bad_request(fault.violations))
     retry_after = fault.retry_after
     if retry_after is None and isinstance(fault, faults.Unavailable):
         retry_after = RETRY_AFTER_DEFAULT
@@ -44,11 +47,28 @@ def to_status(fault: Fault) -> status_pb2.Status:
         delay = duration_pb2.Duration()
         delay.FromTimedelta(retry_after)
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    return status_pb2.Status(
+    status = status_pb2.Status(
         code=code_pb2.Code.Value(fault.code),
-        message=fault.message,
+        message=_cut(fault.message, _MESSAGE_BYTES_MAX),
         details=[_packed(detail) for detail in details],
     )
+    if fault.violations:
+        left = _STATUS_BYTES_MAX - status.ByteSize() - _percent_encoded_bytes(status.message)
+        status.details.append(_packed(_bad_request(fault.violations, left)))
+    return status
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    """Return as much of `text` as fits, with an ellipsis where something was left out."""
+    encoded = text.encode()
+    if len(encoded) <= bytes_max:
+        return text
+    return encoded[: bytes_max - 3].decode(errors="ignore") + "…"
+
+
+def _percent_encoded_bytes(text: str) -> int:
+    """Return how long `text` is as grpc-message, which has three bytes for all but printable ASCII."""
+    return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in text.encode())
 
 
 def _packed(detail: message.Message) -> any_pb2.Any:
@@ -57,16 +77,21 @@ def _packed(detail: message.Message) -> any_pb2.Any:
     return packed
 
 
-def _bad_request(violations: tuple[FieldViolation, ...]) -> error_details_pb2.BadRequest:
-    """Return as many violations as metadata can hold; the last entry counts those left out."""
+def _bad_request(
+    violations: tuple[FieldViolation, ...], bytes_max: int
+) -> error_details_pb2.BadRequest:
+    """Return as many violations as `bytes_max` can hold; the last entry counts those left out."""
     bad = error_details_pb2.BadRequest()
-    size = 0
+    # What the type's name and that last entry need.
+    size = 128
     for index, violation in enumerate(violations):
         entry = error_details_pb2.BadRequest.FieldViolation(
-            field=violation.field, description=violation.description, reason=violation.reason
+            field=_cut(violation.field, _VIOLATION_BYTES_MAX),
+            description=_cut(violation.description, _VIOLATION_BYTES_MAX),
+            reason=violation.reason,
         )
         size += entry.ByteSize() + 4
-        if size > _DETAILS_BYTES_MAX:
+        if size > bytes_max:
             bad.field_violations.add(
                 field="", description=f"and {len(violations) - index} more violations"
             )

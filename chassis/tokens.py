@@ -103,7 +103,7 @@ class TokenVerifier:
                 options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False},
             )
             principal = _principal(claims)
-        except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise _invalid() from error
         if key.only_service and not principal.is_service(key.only_service):
             raise _invalid()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,13 +161,15 @@ class Processes:
         return "\n".join([f"{_MODULES[service]} {what}; the end of {log}:", *lines])
 
 
-def choose_ports() -> dict[str, int]:
-    """Return a port a service: its default one if it is free, else a free one."""
+def choose_ports(wanted: Mapping[str, int] = DEFAULT_PORTS) -> dict[str, int]:
+    """Return a port a service: the one wanted if nobody listens there, else a free one."""
     with ExitStack() as stack:
         chosen = {}
-        for service, port in DEFAULT_PORTS.items():
+        for service, port in wanted.items():
             # Held until all are chosen, so that no two get the same.
             holder = stack.enter_context(socket.socket())
+            # Connections of a stack that was stopped a moment ago do not make its ports another's.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 holder.bind(("127.0.0.1", port))
             except OSError:

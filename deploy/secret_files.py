@@ -44,9 +44,10 @@ def make_secret_files(folder: Path) -> SecretFiles:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = secret_files(folder)
     if not files.bootstrap_key.exists():
-        key = Ed25519PrivateKey.generate()
-        _write(files.bootstrap_key, _private_pem(key))
-        _write(files.auth_public_key, _public_pem(key))
+        _write(files.bootstrap_key, _private_pem(Ed25519PrivateKey.generate()))
+    if not files.auth_public_key.exists():
+        # By itself: whoever was stopped between the two must not be left with a key that nobody believes.
+        _write(files.auth_public_key, _public_pem(files.bootstrap_key.read_bytes()))
     for path in (files.admin_password, files.table, files.workflow, files.gateway):
         if not path.exists():
             _write(path, secrets.token_urlsafe(24).encode())
@@ -61,7 +62,8 @@ def _private_pem(key: Ed25519PrivateKey) -> bytes:
     )
 
 
-def _public_pem(key: Ed25519PrivateKey) -> bytes:
+def _public_pem(private_pem: bytes) -> bytes:
+    key = serialization.load_pem_private_key(private_pem, password=None)
     return key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )

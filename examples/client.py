@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -29,6 +30,8 @@ from flux.workflow.v1 import (
 )
 
 _MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+_WATCH_AGAIN_AFTER_S = 0.2
+_ABSENCE_MAX_S = 60.0
 
 
 @dataclass(slots=True)
@@ -117,22 +120,27 @@ class Client:
     def watch_run(self, run_id: str, on_event: Callable[[run_pb2.RunEvent], None]) -> run_pb2.Run:
         """Call `on_event` with everything that happens in a run, and return the run when it has ended.
 
-        A watch that breaks off is taken up again just after the last event.
+        A watch that breaks off is taken up again just after the last event, for as long as the service comes
+        back within a minute.
         """
         stub = run_service_pb2_grpc.RunServiceStub(self.channel)
         request = run_service_pb2.WatchRunRequest(run_id=run_id)
+        heard_at = time.monotonic()
         # Ends with the run, or with an error that waiting does not mend.
         while True:
             try:
                 for answer in stub.WatchRun(request, metadata=self.metadata, timeout=600):
+                    heard_at = time.monotonic()
                     request.cursor = answer.cursor
                     if answer.HasField("event"):
                         on_event(answer.event)
                     if answer.HasField("run"):
                         return answer.run
             except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                lasting = time.monotonic() - heard_at > _ABSENCE_MAX_S
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or lasting:
                     raise
+            time.sleep(_WATCH_AGAIN_AFTER_S)
 
     def get_run(self, run_id: str) -> run_pb2.Run:
         """Return a run with its steps."""

@@ -179,7 +179,8 @@ def demo(
     watch = Stopwatch()
     try:
         if gateway:
-            assert password_file is not None, "--gateway needs --password-file"
+            if password_file is None:
+                raise typer.BadParameter("--gateway needs --password-file")
             password = password_file.read_text(encoding="utf-8").strip()
             _run_and_show(gateway, password, watch, local=False)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
@@ -12,6 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from prometheus_client import CollectorRegistry
 
 from chassis.access import STANDARD_PREFIXES
+from chassis.background import Background
 from chassis.calls import Pipeline
 from chassis.client import ServiceTokens, connect, peer_tls
 from chassis.clock import Clock, SystemClock
@@ -40,9 +41,15 @@ _BACKENDS_WITHIN_S = 5.0
 
 @asynccontextmanager
 async def open_service(
-    settings: Settings, clock: Clock = _SYSTEM_CLOCK
+    settings: Settings,
+    clock: Clock = _SYSTEM_CLOCK,
+    *,
+    when_broken: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningServer]:
-    """Run the gateway until the context ends; it listens from the start and serves when all answered."""
+    """Run the gateway until the context ends; it listens from the start and serves when all answered.
+
+    `when_broken` is called when the gateway cannot go on; closing it then raises why.
+    """
     async with AsyncExitStack() as stack:
         backends = await _backends(settings, stack)
         auth = next(b.channel for b in backends if b.name == "auth_service")
@@ -67,18 +74,18 @@ async def open_service(
             clock=clock,
             registry=registry,
         )
-        changed = asyncio.Event()
+        changed, background = asyncio.Event(), Background(when_broken)
+        stack.push_async_callback(background.close)
         running = await stack.enter_async_context(
             listening(server, settings, names=(), registry=registry)
         )
-        await stack.enter_async_context(
-            _beside(
-                keys.keep_fresh(),
-                follow_revocations(channel=auth, tokens=tokens, revocations=revocations),
-                *(_follow(backend, routes, running, changed) for backend in backends),
-                _serve_when_ready(routes, keys, running, changed),
-            )
-        )
+        for work in (
+            keys.keep_fresh(),
+            follow_revocations(channel=auth, tokens=tokens, revocations=revocations),
+            *(_follow(backend, routes, running, changed) for backend in backends),
+            _serve_when_ready(routes, keys, running, changed),
+        ):
+            background.start(work)
         yield running
 
 
@@ -171,30 +178,11 @@ async def _serve_when_ready(
     await running.set_serving(True)
 
 
-@asynccontextmanager
-async def _beside(*works: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run `works` while the body runs, and cancel them after it; one that fails is in the log at once."""
-    tasks = [asyncio.create_task(work) for work in works]
-    for task in tasks:
-        task.add_done_callback(_log_failure)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background.bug", work=task.get_name(), exc_info=error)
-
-
 def main() -> None:
     """Run the gateway as configured by the environment."""
     settings = read_settings(Settings)
     configure("gateway", settings.log_level)
-    run_until_signalled(lambda: open_service(settings))
+    run_until_signalled(lambda stop: open_service(settings, when_broken=stop))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from datetime import timedelta
 
 import grpc
 
+from chassis.background import Background
 from chassis.client import Peer, ServiceTokens, connect, peer_tls
 from chassis.clock import Clock, SystemClock
 from chassis.config import read_secret, read_settings
@@ -28,7 +28,6 @@ from chassis.tokens import TokenVerifier
 from flux.workflow.v1 import run_service_pb2_grpc, workflow_service_pb2_grpc
 from workflow_service.actors import Actors
 from workflow_service.attempts import Attempts
-from workflow_service.background import Background
 from workflow_service.checking import DefinitionChecker
 from workflow_service.config import Settings
 from workflow_service.engine import Engine
@@ -150,6 +149,7 @@ def _parts(
         jitter=random.random,
         runs_max=settings.active_runs_max,
         effects_max=settings.concurrent_steps_max,
+        when_lost=requests.forget,
     )
     stack.push_async_callback(
         engine.close, Unavailable("NOT_SERVING", "the service is shutting down")
@@ -211,12 +211,8 @@ def main() -> None:
     """Run until SIGTERM or SIGINT, or until another engine takes over."""
     settings = read_settings(Settings)
     configure(SERVICE_NAME, settings.log_level)
-
-    def stop() -> None:
-        signal.raise_signal(signal.SIGTERM)
-
     try:
-        run_until_signalled(lambda: open_service(settings, when_broken=stop))
+        run_until_signalled(lambda stop: open_service(settings, when_broken=stop))
     except EngineFenced:
         sys.exit(EXIT_FENCED)
 

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from chassis.faults import Fault
 from workflow_service.definition import Definition
 from workflow_service.events import RunEvent, RunStarted
+from workflow_service.journal_events import EventRow
+from workflow_service.journal_rows import event_row
 from workflow_service.machine import apply, begin
+from workflow_service.payloads import utf8_bytes
 from workflow_service.run_state import RunState, RunStatus
 from workflow_service.runs import Run, run_of
 
@@ -17,18 +20,21 @@ class ActiveRun:
     """Two readings of one run: `state` is where it will stand, `run()` where it durably stands.
 
     `events` holds them all; the first `submitted` were handed to the journal, the first `durable` are
-    durable, and only those are anybody else's to see.
+    durable, and only those are anybody else's to see. `size_bytes` is about what those handed over are.
     """
 
     __slots__ = (
         "_durable_state",
         "_facts",
+        "_rows",
+        "_rows_bytes",
         "_waiters",
         "definition",
         "dropped",
         "durable",
         "events",
         "id",
+        "size_bytes",
         "state",
         "submitted",
         "task",
@@ -42,6 +48,9 @@ class ActiveRun:
         self.events: list[RunEvent] = [started]
         self.submitted = 0
         self.durable = 0
+        self.size_bytes = 0
+        self._rows: list[EventRow] = []
+        self._rows_bytes = 0
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.dropped: Fault | None = None
@@ -62,6 +71,29 @@ class ActiveRun:
         """
         self.state = apply(self.definition, self.state, event)
         self.events.append(event)
+
+    def waiting_bytes(self) -> int:
+        """Return about how many bytes the events are that the journal has not got yet.
+
+        Raises:
+            ValueError: If one of them is nothing that can be kept.
+        """
+        for event in self.events[self.submitted + len(self._rows) :]:
+            row = event_row(self.id, event)
+            self._rows_bytes += utf8_bytes(row.payload)
+            self._rows.append(row)
+        return self._rows_bytes
+
+    def take_rows(self) -> list[EventRow]:
+        """Return what the journal has not got yet, which it is now given.
+
+        Raises:
+            ValueError: As `waiting_bytes`.
+        """
+        self.size_bytes += self.waiting_bytes()
+        rows, self._rows, self._rows_bytes = self._rows, [], 0
+        self.submitted = len(self.events)
+        return rows
 
     def context(self) -> Mapping[str, object]:
         """Return what expressions see now."""

@@ -7,7 +7,7 @@ steps is evaluated in memory and journalled together. Every run's state changes 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from datetime import timedelta
@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 
 from chassis.clock import Clock
-from chassis.faults import FailedPrecondition, Fault, ResourceExhausted, Unavailable
+from chassis.faults import Fault, ResourceExhausted, Unavailable
 from chassis.ids import IdMaker
 from workflow_service import evaluation
 from workflow_service.active_run import ActiveRun
@@ -34,8 +34,8 @@ from workflow_service.events import (
     StartRequest,
 )
 from workflow_service.failures import transient
-from workflow_service.journal import Journal, Submission
-from workflow_service.journal_rows import ended_row, event_row
+from workflow_service.journal import Journal, Submission, away
+from workflow_service.journal_rows import ended_row
 from workflow_service.machine import (
     Begin,
     Cancel,
@@ -50,13 +50,15 @@ from workflow_service.machine import (
     resume,
     settle,
 )
-from workflow_service.run_state import IllegalEvent, RunState, RunStatus
+from workflow_service.recent_runs import RecentRuns
+from workflow_service.run_state import RunState, RunStatus
+from workflow_service.runs import run_ended
 from workflow_service.steps.effect import Effect, effect_key
 
 log = structlog.get_logger()
 
-# Ended runs that stay in memory for whoever asks right after; older ones are read from the store.
-RECENT_MAX = 1_000
+# What waits in a run to be journalled is handed over past this, so that no commit is too large a message.
+SUBMISSION_BYTES_MAX = 2 * 1024 * 1024
 # How long the engine evaluates before it lets calls and the journal have their turn.
 SLICE_S = 0.005
 
@@ -74,7 +76,9 @@ class Engine:
         jitter: Callable[[], float],
         runs_max: int,
         effects_max: int,
+        when_lost: Callable[[RunStarted], None],
     ) -> None:
+        """`when_lost` is told of a run that was begun and can never be accepted."""
         self._journal = journal
         self._attempts = attempts
         self._clock = clock
@@ -83,7 +87,8 @@ class Engine:
         self._runs_max = runs_max
         self._effects = asyncio.Semaphore(effects_max)
         self._active: dict[str, ActiveRun] = {}
-        self._recent: OrderedDict[str, ActiveRun] = OrderedDict()
+        self._recent = RecentRuns()
+        self._when_lost = when_lost
         self._ready: deque[ActiveRun] = deque()
         self._pumping = False
         self._stopped: Fault | None = None
@@ -102,10 +107,10 @@ class Engine:
 
         Raises:
             ResourceExhausted: TOO_MANY_RUNS.
+            Unavailable: If the journal cannot be written now.
         """
         self._check_room(len(inputs))
-        now = self._clock.now()
-        runs = []
+        now, runs = self._clock.now(), []
         for index, given in enumerate(inputs):
             request = StartRequest(id=request_id, digest=digest, index=index)
             started = RunStarted(
@@ -131,6 +136,8 @@ class Engine:
     def _check_room(self, count: int) -> None:
         if self._stopped is not None:
             raise self._stopped
+        if self._journal.is_waiting:
+            raise away()
         if len(self._active) + count > self._runs_max or self._journal.is_full:
             raise ResourceExhausted(
                 "TOO_MANY_RUNS",
@@ -141,7 +148,7 @@ class Engine:
 
     def find(self, run_id: str) -> ActiveRun | None:
         """Return a run that is active or has just ended, if it is accepted."""
-        run = self._active.get(run_id) or self._recent.get(run_id)
+        run = self._active.get(run_id) or self._recent.find(run_id)
         return run if run is not None and run.is_durable else None
 
     def pending(self, run_id: str) -> ActiveRun | None:
@@ -163,9 +170,10 @@ class Engine:
 
         Raises:
             FailedPrecondition: RUN_ENDED if it has ended otherwise.
+            Unavailable: If it goes no further here.
         """
-        if self._stopped is not None:
-            raise self._stopped
+        if run.dropped is not None:
+            raise run.dropped
         status = run.state.status
         if status in (RunStatus.CANCELLING, RunStatus.CANCELLED):
             return
@@ -219,25 +227,30 @@ class Engine:
             self._advance(self._ready.popleft())
         self._pump_soon()
 
-    def _advance(self, run: ActiveRun) -> None:
-        """Do what comes next in a run until it has to wait, and hand what happened to the journal."""
+    def _advance(self, run: ActiveRun, outcome: Outcome | None = None) -> None:
+        """Do what comes next in a run until it has to wait, and hand what happened to the journal.
+
+        `outcome` is that of the attempt which was under way, if it has just ended.
+        """
         until = self._clock.monotonic() + SLICE_S
         try:
+            if outcome is not None:
+                run.record(self._settled(run, outcome))
             # Ends when the run has to wait, when its slice is over, or when the engine stops.
             while self._stopped is None and run.dropped is None:
                 event = self._next_event(run)
                 if event is None:
                     break
                 run.record(event)
-                if self._clock.monotonic() >= until:
+                is_much = run.waiting_bytes() > SUBMISSION_BYTES_MAX
+                if is_much or self._clock.monotonic() >= until:
                     self._ready.append(run)
                     self._pump_soon()
                     break
-        except IllegalEvent as error:
+            if self._stopped is None and run.dropped is None and len(run.events) > run.submitted:
+                self._submit([run])
+        except Exception as error:  # noqa: BLE001  # logged there; one run's bug is not the others'
             self._drop(run, error)
-            return
-        if self._stopped is None and len(run.events) > run.submitted:
-            self._submit([run])
 
     def _next_event(self, run: ActiveRun) -> RunEvent | None:
         """Return what happens next in memory, or None after arranging for what has to be waited for."""
@@ -317,8 +330,7 @@ class Engine:
             outcome = transient("RUN_CANCELLED", "the run was cancelled")
         run.task = None
         if run.dropped is None:
-            run.record(self._settled(run, outcome))
-            self._advance(run)
+            self._advance(run, outcome)
 
     def _interrupted(self, run: ActiveRun) -> RunEvent | None:
         """Interrupt the attempt under way, once the wish to cancel is durable; without one, end the run."""
@@ -334,11 +346,9 @@ class Engine:
         ended = []
         handed = []
         for run in runs:
-            new = run.events[run.submitted :]
-            run.submitted = len(run.events)
-            events.extend([event_row(run.id, event) for event in new])
+            events.extend(run.take_rows())
             if run.state.status.is_final:
-                ended.append(ended_row(run.id, run.state, new[-1]))
+                ended.append(ended_row(run.id, run.state, run.events[-1]))
             handed.append((run, run.submitted, run.state))
         self._journal.append(
             Submission(
@@ -346,6 +356,7 @@ class Engine:
                 ended=ended,
                 on_durable=partial(self._on_durable, handed),
                 on_refused=partial(self._on_refused, runs),
+                is_wanted=lambda: any(run.dropped is None for run in runs),
             )
         )
 
@@ -368,9 +379,7 @@ class Engine:
         self._active.pop(run.id, None)
         if run.timer is not None:
             run.timer.cancel()
-        self._recent[run.id] = run
-        if len(self._recent) > RECENT_MAX:
-            self._recent.popitem(last=False)
+        self._recent.add(run)
         log.debug("run.ended", run=run.id, state=run.state.status.value)
 
     def _drop(self, run: ActiveRun, error: Exception) -> None:
@@ -379,13 +388,12 @@ class Engine:
         self._active.pop(run.id, None)
         if run.task is not None:
             run.task.cancel()
+        if run.timer is not None:
+            run.timer.cancel()
+        if run.is_durable:
+            self._recent.add(run)
+        else:
+            self._when_lost(run.state.started)
         run.drop(
             Unavailable("INTERNAL", f"run {run.id!r} cannot go on before a restart", run=run.id)
         )
-
-
-def run_ended(run_id: str, status: RunStatus) -> FailedPrecondition:
-    """Return the fault that a run is over."""
-    return FailedPrecondition(
-        "RUN_ENDED", f"run {run_id!r} is {status}", run=run_id, state=status.value
-    )

@@ -22,7 +22,7 @@ from workflow_service.events import Failure
 from workflow_service.expressions import ExpressionFailed
 from workflow_service.failures import failure_from_expression, permanent
 from workflow_service.machine import Outcome
-from workflow_service.payloads import depth, encode
+from workflow_service.payloads import depth, encode, utf8_bytes
 from workflow_service.steps.condition import chosen
 from workflow_service.steps.transform import transformed
 
@@ -63,7 +63,7 @@ def output(definition: Definition, context: Mapping[str, object]) -> dict[str, o
         return permanent(
             "STEP_RESULT_TOO_LARGE", f"the output nests deeper than {OUTPUT_DEPTH_MAX}"
         )
-    if len(encode(values)) > OUTPUT_BYTES_MAX:
+    if utf8_bytes(encode(values)) > OUTPUT_BYTES_MAX:
         return permanent(
             "STEP_RESULT_TOO_LARGE", f"the output is larger than {OUTPUT_BYTES_MAX} bytes"
         )

@@ -17,12 +17,13 @@ import grpc
 import structlog
 
 from chassis.client import Peer
-from chassis.faults import Fault, InvalidArgument, ResourceExhausted
+from chassis.faults import Fault, InvalidArgument, ResourceExhausted, Unavailable
 from chassis.tables import RowVersion
 from flux.table.v1 import row_service_pb2, row_service_pb2_grpc
 from workflow_service.journal_events import EventRow
 from workflow_service.journal_rows import EndedRow
 from workflow_service.journal_wire import transact_request
+from workflow_service.payloads import utf8_bytes
 
 log = structlog.get_logger()
 
@@ -45,19 +46,30 @@ class EngineFenced(Exception):
 class Submission:
     """Events of one or more runs, and the rows of those that ended with them, in one commit.
 
-    Exactly one of the callbacks is called, later and once; `on_refused` only if table_service says that
-    these rows can never be stored.
+    One of `on_durable` and `on_refused` is called, later and once; `on_refused` only if table_service says
+    that these rows can never be stored. Neither is if `is_wanted` says no when their turn comes: what comes
+    after a refused submission of the same run must not be written, for the journal has no gaps.
     """
 
     events: Sequence[EventRow]
     ended: Sequence[EndedRow]
     on_durable: Callable[[], None]
     on_refused: Callable[[Fault], None]
+    is_wanted: Callable[[], bool]
 
     def size_bytes(self) -> int:
         """Return about how many bytes the submission is."""
-        payloads = sum(len(row.payload) for row in self.events)
-        return payloads * (2 if self.ended else 1) + _ROW_BYTES * len(self.events)
+        texts = [row.payload for row in self.events]
+        for run in self.ended:
+            texts += (run.input, run.output, run.failure)
+        return sum(map(utf8_bytes, texts)) + _ROW_BYTES * len(self.events)
+
+
+def away() -> Unavailable:
+    """Return the fault that nothing can be journalled for now."""
+    return Unavailable(
+        "NEIGHBOUR_UNAVAILABLE", "table_service cannot be reached", neighbour="table_service"
+    )
 
 
 class Journal:
@@ -69,11 +81,17 @@ class Journal:
         self._queue: deque[tuple[Submission, int]] = deque()
         self._queued_bytes = 0
         self._filled = asyncio.Event()
+        self._waiting = False
 
     @property
     def is_full(self) -> bool:
         """Return whether so much waits that nothing new should be begun."""
         return self._queued_bytes >= QUEUE_BYTES_MAX
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether table_service did not take the append under way, which is tried again and again."""
+        return self._waiting
 
     def append(self, submission: Submission) -> None:
         """Queue a submission; one of its callbacks tells what became of it."""
@@ -113,6 +131,9 @@ class Journal:
         return batch
 
     async def _write(self, batch: Sequence[Submission], epoch: RowVersion) -> None:
+        batch = [submission for submission in batch if submission.is_wanted()]
+        if not batch:
+            return
         fault = await self._commit(batch, epoch)
         if fault is None:
             for submission in batch:
@@ -140,11 +161,15 @@ class Journal:
         # Ends when table_service answers; nothing that waits for the journal goes on before.
         while True:
             try:
-                return await self._try(request)
+                fault = await self._try(request)
             except (Fault, grpc.aio.AioRpcError) as error:
+                self._waiting = True
                 log.warning("journal.waiting", error=str(error))
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, _RETRY_MOST_S)
+            else:
+                self._waiting = False
+                return fault
 
     async def _try(self, request: row_service_pb2.TransactRequest) -> Fault | None:
         try:

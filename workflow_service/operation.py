@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import grpc
 import structlog
 
 from chassis.clock import Clock
 from chassis.faults import Fault, Unavailable
 from chassis.server import RunningServer
+from chassis.tables import RowVersion
 from workflow_service.engine import Engine
 from workflow_service.journal import EngineFenced, Journal
 from workflow_service.recovery import restore_requests, unfinished_runs
@@ -23,6 +25,8 @@ log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
 
+# How often an engine looks whether another has taken over.
+GUARD_S = 2.0
 _RETRY_FIRST_S = 0.1
 _RETRY_MOST_S = 2.0
 
@@ -72,7 +76,7 @@ class Operation:
         log.info("engine.started", version=epoch.version, recovered=len(runs))
         opening = asyncio.create_task(_open(ready, others, running))
         try:
-            await self._journal.run(epoch)
+            await self._until_fenced(epoch)
         except EngineFenced:
             ready.clear()
             self._engine.stop(Unavailable("ENGINE_FENCED", "a newer engine has taken over"))
@@ -81,6 +85,36 @@ class Operation:
             raise
         finally:
             opening.cancel()
+
+    async def _until_fenced(self, epoch: RowVersion) -> None:
+        """Write the journal until cancelled, and look whether the epoch still stands when nothing is written.
+
+        Raises:
+            EngineFenced: If it does not.
+        """
+        work = [
+            asyncio.create_task(self._journal.run(epoch)),
+            asyncio.create_task(self._guard(epoch)),
+        ]
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    async def _guard(self, epoch: RowVersion) -> None:
+        # Ends when another engine has taken over, or by cancellation when this service stops. An engine with
+        # nothing to append would go on answering from what it remembers.
+        while True:
+            await asyncio.sleep(GUARD_S)
+            try:
+                if not await self._store.holds(epoch):
+                    raise EngineFenced("a newer engine has taken over")
+            except (Fault, grpc.aio.AioRpcError) as error:
+                log.info("engine.waiting", error=str(error))
 
 
 async def _open(ready: asyncio.Event, others: asyncio.Event, running: RunningServer) -> None:
@@ -96,7 +130,7 @@ async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
     while True:
         try:
             return await ask()
-        except Fault as fault:
-            log.info("engine.waiting", error=fault.message)
+        except (Fault, grpc.aio.AioRpcError) as error:
+            log.info("engine.waiting", error=str(error))
         await asyncio.sleep(wait_s)
         wait_s = min(wait_s * 2, _RETRY_MOST_S)

@@ -99,6 +99,15 @@ def _untagged(value: object) -> object:
     return {key: _untagged(item) for key, item in value.items()}
 
 
+def utf8_bytes(text: str) -> int:
+    """Return how many bytes `text` is on the wire.
+
+    Raises:
+        ValueError: If it holds a lone surrogate, and so never can be there.
+    """
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def depth(value: object) -> int:
     """Return how deep lists and maps nest in `value`; 0 for anything else."""
     if isinstance(value, Mapping):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chassis.faults import AlreadyExists
+from workflow_service.events import RunStarted
 
 LIFETIME = timedelta(hours=24)
 # Past this many the oldest are forgotten early: at one run a request, two a second all day long.
@@ -66,6 +67,11 @@ class StartRequests:
     def discard(self, owner: str, request_id: str) -> None:
         """Forget a request whose runs came to nothing."""
         self._answered.pop((owner, request_id), None)
+
+    def forget(self, run: RunStarted) -> None:
+        """Forget the request of a run that came to nothing."""
+        if run.request is not None:
+            self.discard(run.owner, run.request.id)
 
     def _forget_old(self, now: datetime) -> None:
         while self._answered:

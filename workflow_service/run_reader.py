@@ -10,11 +10,15 @@ from heapq import nlargest
 from chassis.faults import FailedPrecondition, NotFound, OutOfRange, Unavailable
 from chassis.identity import Principal, Role
 from workflow_service.active_run import ActiveRun
-from workflow_service.engine import Engine, run_ended
+from workflow_service.engine import Engine
 from workflow_service.events import RunEvent
+from workflow_service.payloads import encode, utf8_bytes
 from workflow_service.run_state import RunStatus
 from workflow_service.run_store import RunStore
-from workflow_service.runs import Run
+from workflow_service.runs import Run, run_ended
+
+# A page of runs with large inputs and outputs, as JSON text, ends early, so that it fits into one message.
+PAGE_BYTES_MAX = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,10 @@ class RunReader:
         before: str,
         limit: int,
     ) -> tuple[list[Run], bool]:
-        """Return runs from below the id `before`, latest first, and whether there are more."""
+        """Return runs from below the id `before`, latest first, and whether there are more.
+
+        They are `limit` at the most, and fewer where they are large.
+        """
         owner = "" if caller.holds(Role.ADMIN) else caller.subject
         # Memory is looked at first: a run that ends meanwhile is in both, never in neither.
         active = [
@@ -86,13 +93,17 @@ class RunReader:
         wanted = nlargest(limit + 1, active, key=lambda run: run.id)
         runs = {run.id: run.run() for run in wanted}
         final = [status for status in statuses if status.is_final]
+        lowest = ""
         if final or not statuses:
-            ended = await self._store.ended_page(
+            ended, are_more = await self._store.ended_page(
                 owner=owner, workflow=workflow, statuses=final, before=before, limit=limit + 1
             )
             runs.update((run.id, run) for run in ended)
-        latest = [runs[run_id] for run_id in sorted(runs, reverse=True)]
-        return latest[:limit], len(latest) > limit
+            # What is below the last of them is not known.
+            lowest = ended[-1].id if are_more else ""
+        latest = [runs[run_id] for run_id in sorted(runs, reverse=True) if run_id >= lowest]
+        shown = _fitting(latest[:limit])
+        return shown, len(shown) < len(latest) or bool(lowest)
 
     async def cancel(self, caller: Principal, run_id: str) -> Run:
         """Ask a run to stop and return it once the wish is durable.
@@ -170,6 +181,16 @@ class RunReader:
         self._closing = True
         for run in self._engine.active():
             run.wake()
+
+
+def _fitting(runs: Sequence[Run]) -> list[Run]:
+    """Return as many of the first runs as fit into one answer, at least one of any."""
+    size = 0
+    for count, run in enumerate(runs):
+        size += utf8_bytes(encode(run.input)) + utf8_bytes(encode(run.output))
+        if size > PAGE_BYTES_MAX and count:
+            return list(runs[:count])
+    return list(runs)
 
 
 def _cancelled(run: Run) -> Run:

@@ -7,9 +7,11 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import structlog
+
 from chassis.client import Peer
 from chassis.clock import Clock
-from chassis.faults import Aborted, AlreadyExists, FailedPrecondition
+from chassis.faults import Aborted, AlreadyExists, FailedPrecondition, ResourceExhausted
 from chassis.tables import (
     ColumnKind,
     ColumnSpec,
@@ -29,6 +31,8 @@ from workflow_service.payloads import decode
 from workflow_service.run_state import RunStatus
 from workflow_service.runs import Run
 
+log = structlog.get_logger()
+
 ENGINE = TableSpec(
     name="engine",
     description="One row: which engine may append to the journal.",
@@ -41,8 +45,9 @@ ENGINE = TableSpec(
     unique_keys=(("name",),),
 )
 _ENGINE_NAME = "engine"
-# How many events one query brings; a run may have more.
+# How many events one query brings; a run may have more, and large ones come a part of that at a time.
 EVENTS_PAGE = 5_000
+_SHRINKING = 8
 _QUERY_TIMEOUT_S = 300.0
 # Ids hold the time they were made, which the store can skip old rows by; a clock may have gone back so far.
 _CLOCK_STEP_MAX = timedelta(days=1)
@@ -132,29 +137,22 @@ class RunStore:
 
     async def unfinished(self) -> AsyncIterator[EventRow]:
         """Yield the events of every run that has not ended, run by run in order."""
-        run_id, sequence = "", 0
-        # Ends with the first page that is not full.
-        while True:
-            page = await self._event_rows(_UNFINISHED, {"run_id": run_id, "sequence": sequence})
-            for row in page:
-                yield row
-            if len(page) < EVENTS_PAGE:
-                return
-            run_id, sequence = page[-1].run_id, page[-1].sequence
+        async for row in self._event_rows(_UNFINISHED, {"run_id": "", "sequence": 0}):
+            yield row
 
     async def started_by_request(self, since: datetime) -> AsyncIterator[tuple[str, RunStarted]]:
-        """Yield the runs that were started under a client's request id since then, oldest first."""
-        run_id = ""
-        # Ends with the first page that is not full.
-        while True:
-            page = await self._event_rows(_STARTED_BY_REQUEST, {"since": since, "run_id": run_id})
-            for row in page:
+        """Yield the runs that were started under a client's request id since then, oldest first.
+
+        A damaged row is logged and left out: one run must not keep the engine from starting.
+        """
+        async for row in self._event_rows(_STARTED_BY_REQUEST, {"since": since, "run_id": ""}):
+            try:
                 event = event_of(row)
-                assert isinstance(event, RunStarted)
-                yield row.run_id, event
-            if len(page) < EVENTS_PAGE:
-                return
-            run_id = page[-1].run_id
+            except JournalDamaged as error:
+                log.error("run.unreadable", run=row.run_id, error=str(error))  # noqa: TRY400  # no bug here
+                continue
+            assert isinstance(event, RunStarted)
+            yield row.run_id, event
 
     async def events(self, run_id: str, after: int = 0) -> AsyncIterator[RunEvent]:
         """Yield the events of one run past the sequence `after`."""
@@ -162,15 +160,18 @@ class RunStore:
         if made is None:
             return
         since = made - _CLOCK_STEP_MAX
-        # Ends with the first page that is not full.
-        while True:
-            parameters = {"run_id": run_id, "sequence": after, "since": since}
-            page = await self._event_rows(_OF_RUN, parameters)
-            for row in page:
-                yield event_of(row)
-            if len(page) < EVENTS_PAGE:
-                return
-            after = page[-1].sequence
+        parameters = {"run_id": run_id, "sequence": after, "since": since}
+        async for row in self._event_rows(_OF_RUN, parameters):
+            yield event_of(row)
+
+    async def holds(self, epoch: RowVersion) -> bool:
+        """Return whether no other engine has taken over since `take_epoch` returned this.
+
+        Raises:
+            Fault: If table_service cannot answer.
+        """
+        rows = await self._tables.list_rows(ENGINE.name)
+        return any(row.row_id == epoch.row_id and row.version == epoch.version for row in rows)
 
     async def ended(self, run_id: str) -> Run | None:
         """Return a run that has ended, or None if no such run has."""
@@ -193,8 +194,11 @@ class RunStore:
         statuses: Sequence[RunStatus],
         before: str,
         limit: int,
-    ) -> list[Run]:
-        """Return ended runs, latest first, from below the id `before`; an empty argument means all."""
+    ) -> tuple[list[Run], bool]:
+        """Return ended runs, latest first, from below the id `before`; an empty argument means all.
+
+        Also returns whether there may be more below the last of them: past `limit`, or fewer of large ones.
+        """
         conditions = ["true"]
         parameters: dict[str, object] = {}
         for name, column, value in (
@@ -213,10 +217,38 @@ class RunStore:
             f"SELECT {_RUN_COLUMNS} FROM workflow.runs"  # noqa: S608  # columns and $names only
             f" WHERE {' AND '.join(conditions)} ORDER BY run_id DESC"
         )
-        return [_ended_run(row) for row in await self._rows(sql, parameters, limit)]
+        # Ends with an answer that table_service can hold; at the latest one run fits.
+        while True:
+            try:
+                rows = await self._rows(sql, parameters, limit)
+            except ResourceExhausted as fault:
+                if fault.reason != "QUERY_LIMIT" or limit == 1:
+                    raise
+                limit = max(limit // _SHRINKING, 1)
+            else:
+                return [_ended_run(row) for row in rows], len(rows) == limit
 
-    async def _event_rows(self, sql: str, parameters: Mapping[str, object]) -> list[EventRow]:
-        return [_event_row(row) for row in await self._rows(sql, parameters, EVENTS_PAGE)]
+    async def _event_rows(
+        self, sql: str, parameters: Mapping[str, object]
+    ) -> AsyncIterator[EventRow]:
+        """Yield the events that a query has, page by page: it goes on past `run_id` and `sequence`."""
+        limit = EVENTS_PAGE
+        # Ends with the first page that is not full.
+        while True:
+            try:
+                page = await self._rows(sql, parameters, limit)
+            except ResourceExhausted as fault:
+                if fault.reason != "QUERY_LIMIT" or limit == 1:
+                    raise
+                limit = max(limit // _SHRINKING, 1)
+                continue
+            rows = [_event_row(values) for values in page]
+            for row in rows:
+                yield row
+            if len(rows) < limit:
+                return
+            reached = {"run_id": rows[-1].run_id, "sequence": rows[-1].sequence}
+            parameters = {name: reached.get(name, value) for name, value in parameters.items()}
 
     async def _rows(
         self, sql: str, parameters: Mapping[str, object], limit: int

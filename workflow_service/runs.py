@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
-from chassis.faults import FieldViolation
+from chassis.faults import FailedPrecondition, FieldViolation
 from workflow_service.definition import InputSpec, InputType
 from workflow_service.events import (
     AttemptFailed,
@@ -84,6 +84,13 @@ def run_of(run_id: str, state: RunState, last: RunEvent) -> Run:
         input=started.input,
         output=last.output if isinstance(last, RunSucceeded) else None,
         failure=state.failure if state.status is RunStatus.FAILED else None,
+    )
+
+
+def run_ended(run_id: str, status: RunStatus) -> FailedPrecondition:
+    """Return the fault that a run is over."""
+    return FailedPrecondition(
+        "RUN_ENDED", f"run {run_id!r} is {status}", run=run_id, state=status.value
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from chassis.clock import Clock
-from chassis.faults import Fault, FieldViolation, InvalidArgument, PermissionDenied
+from chassis.faults import FieldViolation, InvalidArgument, PermissionDenied
 from chassis.identity import Principal, PrincipalKind
 from workflow_service.active_run import ActiveRun
 from workflow_service.definition import Definition
 from workflow_service.engine import Engine
-from workflow_service.payloads import depth, encode
+from workflow_service.journal import away
+from workflow_service.payloads import depth, encode, utf8_bytes
 from workflow_service.requests import StartRequests
 from workflow_service.run_reader import RunReader
 from workflow_service.runs import Run, check_input
@@ -20,6 +22,8 @@ from workflow_service.workflows import Workflows
 INPUT_BYTES_MAX = 2 * 1024 * 1024
 # Deeper, and a client's protobuf could not parse the answer: its limit is 100, three a level.
 INPUT_DEPTH_MAX = 24
+# How long table_service may take to make a run durable before its client is told to come again.
+ACCEPTANCE_S = 10.0
 # A request with more mistakes is answered with the first of them.
 VIOLATIONS_MAX = 100
 
@@ -61,6 +65,7 @@ class Starts:
             InvalidArgument: INPUT_INVALID.
             ResourceExhausted: TOO_MANY_RUNS.
             AlreadyExists: REQUEST_ID_REUSED.
+            Unavailable: If table_service is away; the same request may come again.
         """
         if caller.kind is not PrincipalKind.PERSON:
             raise PermissionDenied(
@@ -81,15 +86,11 @@ class Starts:
             request_id=request_id,
             digest=digest,
         )
-        if request_id:
+        # A run that was dropped at once has come to nothing.
+        if request_id and all(run.dropped is None for run in runs):
             ids = [run.id for run in runs]
             self._requests.add(owner, request_id, digest, self._clock.now(), ids)
-        try:
-            for run in runs:
-                await run.accepted()
-        except Fault:
-            self._requests.discard(owner, request_id)
-            raise
+        await _accepted(runs)
         return list(runs)
 
     async def _known(self, caller: Principal, run_ids: Sequence[str]) -> list[ActiveRun | Run]:
@@ -97,9 +98,24 @@ class Starts:
         for run_id in run_ids:
             pending = self._engine.pending(run_id)
             if pending is not None:
-                await pending.accepted()
+                await _accepted([pending])
             runs.append(await self._reader.find(caller, run_id))
         return runs
+
+
+async def _accepted(runs: Sequence[ActiveRun]) -> None:
+    """Return when the runs are durable.
+
+    Raises:
+        Unavailable: If they are not for long, though they may be later: the same request finds out.
+        Fault: If they never will be.
+    """
+    try:
+        async with asyncio.timeout(ACCEPTANCE_S):
+            for run in runs:
+                await run.accepted()
+    except TimeoutError as error:
+        raise away() from error
 
 
 def _checked(
@@ -117,7 +133,7 @@ def _checked(
         values, found = check_input(definition.inputs, given, path)
         violations.extend(found)
         if not found:
-            size += len(encode(values))
+            size += utf8_bytes(encode(values))
             if depth(values) > INPUT_DEPTH_MAX:
                 violations.append(_too(path, f"nests deeper than {INPUT_DEPTH_MAX}"))
             if size > INPUT_BYTES_MAX:

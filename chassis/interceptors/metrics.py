@@ -14,7 +14,7 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 
 
 class Metrics:
-    """Keeps flux_rpc_total, flux_rpc_seconds and flux_rpc_active by method; `is_known` says which exist."""
+    """Keeps flux_rpc_total, flux_rpc_seconds and flux_rpc_active; `is_known` says which methods exist."""
 
     def __init__(
         self, registry: CollectorRegistry, clock: Clock, is_known: Callable[[str], bool]
@@ -44,7 +44,8 @@ class Metrics:
             raise
         finally:
             # A method that nobody serves has no label of its own: its name comes from outside.
-            method = call.method if self._is_known(call.method) else "unknown"
+            known = call.served and self._is_known(call.method)
+            method = call.method if known else "unknown"
             self._active.dec()
             self._total.labels(method, call.code).inc()
             self._seconds.labels(method).observe(self._clock.monotonic() - start)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.faults import InvalidArgument
-from chassis.paging import decode_token, encode_token, page_size
+from chassis.paging import decode_number, decode_token, encode_token, page_size
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,16 @@ def test_invented_token_is_refused(token: str) -> None:
 
 def test_empty_token_is_the_start() -> None:
     assert decode_token("", b"anything") == ""
+    assert decode_number("", b"anything") == 0
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_number_comes_back(position: int) -> None:
+    assert decode_number(encode_token(str(position), b"list"), b"list") == position
+
+
+@pytest.mark.parametrize("forged", ["x", "-1", "1.5", "²", "1_0", " 1", str(2**63), "9" * 5000])
+def test_forged_token_that_holds_no_number_is_refused(forged: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        decode_number(encode_token(forged, b"list"), b"list")
+    assert caught.value.reason == "PAGE_TOKEN_INVALID"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -48,21 +49,31 @@ def expected_rows(folder: Path) -> list[tuple[object, ...]]:
     return connection.execute(EXPECTED_SQL).fetchall()
 
 
-def test_main_job_equals_duckdb_on_the_file(client: Client, tmp_path: Path) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The main job, done: how many rows each import had, what happened, and how the run ended."""
+
+    counts: dict[str, int]
+    events: list[run_pb2.RunEvent]
+    run: run_pb2.Run
+
+
+@pytest.fixture(scope="module")
+def job(client: Client) -> Job:
     for table in flights.tables():
         client.create_table(table)
     counts = {
         name: client.import_csv(name, flights.read_file(name), null_text=flights.NULL_TEXT)
         for name in ("airlines", "flights")
     }
-    assert counts == {"airlines": 16, "flights": flights.FLIGHT_COUNT}
     workflow = client.create_workflow(DEFINITION.read_text(encoding="utf-8"))
     events: list[run_pb2.RunEvent] = []
-    run = client.watch_run(
-        client.start_run(workflow.name, threshold=THRESHOLD_MINUTES).id, events.append
-    )
-    assert run.state == run_pb2.Run.STATE_SUCCEEDED, run.failure
-    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    started = client.start_run(workflow.name, threshold=THRESHOLD_MINUTES)
+    return Job(counts=counts, events=events, run=client.watch_run(started.id, events.append))
+
+
+def test_main_job_equals_duckdb_on_the_file(client: Client, job: Job, tmp_path: Path) -> None:
+    assert job.run.state == run_pb2.Run.STATE_SUCCEEDED, job.run.failure
     _, rows = client.query(RESULT_SQL)
     expected = expected_rows(tmp_path)
     assert len(rows) == len(expected) > 0
@@ -71,10 +82,15 @@ def test_main_job_equals_duckdb_on_the_file(client: Client, tmp_path: Path) -> N
         assert row[5] == pytest.approx(right[5], abs=1e-9)
 
 
-def test_high_threshold_writes_nothing_more(client: Client) -> None:
+def test_every_flight_is_imported_and_every_event_is_seen(job: Job) -> None:
+    assert job.counts == {"airlines": 16, "flights": flights.FLIGHT_COUNT}
+    assert [event.sequence for event in job.events] == list(range(1, len(job.events) + 1))
+
+
+def test_high_threshold_writes_nothing_more(client: Client, job: Job) -> None:
     _, before = client.query("SELECT count(*) FROM carrier_delays")
     run = client.watch_run(
-        client.start_run("carrier_delays", threshold=10_000.0).id, lambda _event: None
+        client.start_run(job.run.workflow, threshold=10_000.0).id, lambda _event: None
     )
     _, after = client.query("SELECT count(*) FROM carrier_delays")
     assert run.state == run_pb2.Run.STATE_SUCCEEDED

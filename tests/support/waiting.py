@@ -32,3 +32,18 @@ async def eventually(
         if loop.time() >= end:
             raise AssertionError(f"not within {within_s} s; last: {last!r}")
         await asyncio.sleep(every_s)
+
+
+async def eventually_true(
+    holds: Callable[[], bool], *, within_s: float = 20.0, every_s: float = 0.02
+) -> None:
+    """Return when `holds` does.
+
+    Raises:
+        AssertionError: If it does not in time.
+    """
+
+    async def look() -> bool:
+        return holds()
+
+    await eventually(look, within_s=within_s, every_s=every_s)

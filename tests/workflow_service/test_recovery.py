@@ -18,6 +18,7 @@ from tests.support.waiting import eventually
 from tests.workflow_service.endpoint import Endpoint, open_endpoint
 from tests.workflow_service.running import PURE, State, connected, open_workflow
 from tests.workflow_service.test_engine import CALL
+from workflow_service import operation
 from workflow_service.journal import EngineFenced
 from workflow_service.journal_wire import EVENTS
 
@@ -121,6 +122,20 @@ async def _replace_the_engine(stack: Stack, endpoint: Endpoint, token: str) -> N
             assert (await after.start("pure", {"n": 1})).state == State.STATE_SUCCEEDED
 
 
+async def test_an_idle_engine_notices_that_it_was_replaced(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operation, "GUARD_S", 0.05)
+    with pytest.raises(EngineFenced):
+        await _replace_an_idle_engine(stack)
+
+
+async def _replace_an_idle_engine(stack: Stack) -> None:
+    """Start a second engine while the first has nothing to do; raises what closing the first does."""
+    async with open_workflow(stack) as old, open_workflow(stack):
+        await eventually(lambda: _is_down(old.address))
+
+
 async def _is_down(address: str) -> bool:
     async with grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -148,7 +163,7 @@ async def test_a_damaged_run_does_not_keep_the_others_from_going_on(
 
 
 async def _damage(stack: Stack, run_id: str) -> None:
-    """Write an event that cannot be, as workflow_service itself."""
+    """Write events that cannot be, as workflow_service itself."""
     channel = connect(stack.auth.address, message_bytes_max=1024 * 1024)
     secret = stack.secrets.workflow.read_text(encoding="utf-8").strip()
     tokens = ServiceTokens(
@@ -156,8 +171,12 @@ async def _damage(stack: Stack, run_id: str) -> None:
     )
     peer = stack.peer(stack.table, await tokens.token())
     columns = tuple(column.name for column in EVENTS.columns)
-    row = (run_id, 999, SystemClock().now(), "STEP_SUCCEEDED", "call", 1, "{}")
-    await Tables(peer, "workflow").transact(Insert(table="events", columns=columns, rows=[row]))
+    now = SystemClock().now()
+    for row in (
+        (run_id, 999, now, "STEP_SUCCEEDED", "call", 1, "{}"),
+        (f"{run_id}_", 1, now, "RUN_STARTED", "", 0, '{"request":{"id":"x"}}'),
+    ):
+        await Tables(peer, "workflow").transact(Insert(table="events", columns=columns, rows=[row]))
     await channel.close()
 
 

@@ -43,6 +43,11 @@ def effect_key(run_id: str, step: str) -> str:
     return str(uuid5(_KEYS, f"{run_id}/{step}"))
 
 
+def derived_key(key: str, what: str) -> str:
+    """Return the key of one of several things that a step can do, told apart by `what`."""
+    return str(uuid5(UUID(key), what))
+
+
 def evaluated(expression: Expression, context: Mapping[str, object], where: str) -> object:
     """Return the value of an expression of the step.
 

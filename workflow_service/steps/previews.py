@@ -63,6 +63,8 @@ def expression_value(value: object) -> object:
 def _parsed(text: str) -> object:
     try:
         parsed: object = json.loads(text)
+        # A lone surrogate, which JSON can spell, is no text anywhere else.
+        encode(parsed).encode()
     except (ValueError, RecursionError):
         return text
     return parsed

@@ -10,7 +10,7 @@ from chassis.values import from_value, to_value
 from flux.table.v1 import query_service_pb2, query_service_pb2_grpc
 from workflow_service.definition import QuerySql, TransformSql
 from workflow_service.events import DatasetMade
-from workflow_service.steps.effect import Effect, evaluated
+from workflow_service.steps.effect import Effect, derived_key, evaluated
 from workflow_service.steps.previews import ROWS_MAX, preview
 
 _WORD = re.compile(r"[a-z_][a-z0-9_]*")
@@ -27,6 +27,9 @@ class DatasetMaker:
     async def make(self, kind: QuerySql | TransformSql, effect: Effect, token: str) -> DatasetMade:
         """Make the dataset, or find the one that an earlier attempt made.
 
+        An attempt after a restart with other settings asks for something else, so under another id: a dataset
+        too many does no harm and lives its time.
+
         Raises:
             StepRefused: If a parameter has no value.
             Fault: What table_service raised.
@@ -41,7 +44,7 @@ class DatasetMaker:
             },
             datasets={step: id_ for step, id_ in effect.datasets.items() if step in words},
             preview_row_count=ROWS_MAX,
-            request_id=effect.key,
+            request_id=derived_key(effect.key, f"{self._lifetime}/{ROWS_MAX}"),
         )
         request.ttl.FromTimedelta(self._lifetime)
         answer = await self._peer.call(

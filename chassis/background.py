@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 
 import structlog
 
@@ -12,7 +11,11 @@ log = structlog.get_logger()
 
 
 class Background:
-    """Tasks that live as long as the service; `when_broken` is called when one of them fails."""
+    """Tasks that live as long as the service; `when_broken` is called when one of them fails.
+
+    A service without one of them is not to be trusted: one that follows no revocations, for example, takes
+    revoked tokens. So it stops, and whoever runs it starts it again.
+    """
 
     def __init__(self, when_broken: Callable[[], None]) -> None:
         self._when_broken = when_broken
@@ -25,11 +28,13 @@ class Background:
         self._tasks.append(task)
 
     async def close(self) -> None:
-        """Cancel what still works, the last first; raises what one of them failed of."""
-        for task in reversed(self._tasks):
+        """Cancel what still works and wait for its end; raises what the first of them failed of."""
+        for task in self._tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
