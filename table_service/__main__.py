@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
+import grpc
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from chassis.background import Background
 from chassis.client import ServiceTokens, connect, peer_tls
 from chassis.clock import Clock, SystemClock
 from chassis.config import read_secret, read_settings
@@ -47,35 +49,32 @@ DROP_EVERY_S = 60.0
 async def open_service(
     settings: Settings,
     clock: Clock = SystemClock(),  # noqa: B008  # it holds nothing and opens nothing
+    *,
+    when_broken: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningServer]:
     """Yield the service once its port listens; its health tells when auth_service has answered.
+
+    `when_broken` is called when the service cannot go on; closing it then raises why. A store that takes no
+    writes any more is not that: it can still be read.
 
     Raises:
         DatabaseUnusable: If another process has the file open, or it is damaged.
     """
     loop, broken = asyncio.get_running_loop(), asyncio.Event()
 
-    def when_broken() -> None:
+    def when_store_breaks() -> None:
         loop.call_soon_threadsafe(broken.set)
 
     async with AsyncExitStack() as stack:
         watch = Watch(clock)
         stack.push_async_callback(asyncio.to_thread, watch.close)
-        store = await asyncio.to_thread(_open_store, settings, clock, when_broken)
+        store = await asyncio.to_thread(_open_store, settings, clock, when_store_breaks)
         stack.push_async_callback(asyncio.to_thread, store.close)
         ids = IdMaker(clock)
         heavy = open_heavy(store, watch, clock=clock, ids=ids, limits=_heavy_limits(settings))
         stack.push_async_callback(asyncio.to_thread, heavy.close)
-        channel = connect(
-            settings.auth_address,
-            message_bytes_max=settings.message_bytes_max,
-            tls=peer_tls(settings),
-        )
-        stack.push_async_callback(channel.close)
-        pinned = {
-            BOOTSTRAP_KEY_ID: VerificationKey(public_key=_public_key(settings), only_service="auth")
-        }
-        keys = PublishedKeys(channel=channel, clock=clock, pinned=pinned)
+        channel = _auth_channel(stack, settings)
+        keys = PublishedKeys(channel=channel, clock=clock, pinned=_pinned(settings))
         revocations = Revocations(clock)
         tokens = ServiceTokens(
             channel=channel,
@@ -86,6 +85,8 @@ async def open_service(
         verifier = TokenVerifier(
             keys=keys, issuer=settings.token_issuer, clock=clock, revocations=revocations
         )
+        background = Background(when_broken)
+        stack.push_async_callback(background.close)
         running = await stack.enter_async_context(
             serve(
                 settings,
@@ -94,13 +95,25 @@ async def open_service(
                 clock=clock,
             )
         )
-
-        _start(stack, keys.keep_fresh())
-        _start(stack, follow_revocations(channel=channel, tokens=tokens, revocations=revocations))
-        _start(stack, _tell_health(running, keys.known, broken))
-        _start(stack, _keep_up(store))
-        _start(stack, _drop_expired(store, clock))
+        for work in (
+            keys.keep_fresh(),
+            follow_revocations(channel=channel, tokens=tokens, revocations=revocations),
+            _tell_health(running, keys.known, broken),
+            _keep_up(store),
+            _drop_expired(store, clock),
+        ):
+            background.start(work)
         yield running
+
+
+def _auth_channel(stack: AsyncExitStack, settings: Settings) -> grpc.aio.Channel:
+    channel = connect(
+        settings.auth_address,
+        message_bytes_max=settings.message_bytes_max,
+        tls=peer_tls(settings),
+    )
+    stack.push_async_callback(channel.close)
+    return channel
 
 
 def _open_store(settings: Settings, clock: Clock, when_broken: Callable[[], None]) -> Store:
@@ -183,6 +196,12 @@ async def _keep_up(store: Store) -> None:
         await asyncio.sleep(1.0 if pruned == PRUNED_ROWS_MAX else PRUNE_EVERY_S)
 
 
+def _pinned(settings: Settings) -> dict[str, VerificationKey]:
+    return {
+        BOOTSTRAP_KEY_ID: VerificationKey(public_key=_public_key(settings), only_service="auth")
+    }
+
+
 def _public_key(settings: Settings) -> Ed25519PublicKey:
     key = load_pem_public_key(settings.auth_public_key_file.read_bytes())
     if not isinstance(key, Ed25519PublicKey):
@@ -190,31 +209,11 @@ def _public_key(settings: Settings) -> Ed25519PublicKey:
     return key
 
 
-def _start(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
-    """Run `work` beside the server until the service closes."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_report)
-    stack.push_async_callback(_end, task)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """Log what ended the background work, unless it was cancelled; closing the service raises it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background.failed", exc_info=error)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel the task and wait for its end; raises what it failed of."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = read_settings(Settings)
     configure(SERVICE_NAME, settings.log_level)
-    run_until_signalled(lambda: open_service(settings))
+    run_until_signalled(lambda stop: open_service(settings, when_broken=stop))
 
 
 if __name__ == "__main__":

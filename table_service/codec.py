@@ -21,6 +21,9 @@ from table_service.types import Column, Type
 
 Rows = rows_pb2.Rows
 VIOLATIONS_MAX = 100
+# What an Arrow stream may hold: a column of nulls takes no bytes a row, and a compressed one few.
+ARROW_ROWS_MAX = 1_000_000
+ARROW_BYTES_MAX = 256 * 1024 * 1024
 
 
 def decode(
@@ -29,7 +32,8 @@ def decode(
     """Return rows as carriers, under the names of those of `columns` that came.
 
     `complete`: the rows are to be whole, so a column that refuses null must be among them. `path` is where
-    the rows stand in the request. Rows of no column at all come back with the first one, all null.
+    the rows stand in the request. Whole rows of no column at all come back with the first one, all null;
+    others of no column are refused, because they would change it.
 
     Raises:
         InvalidArgument: COLUMN_NOT_FOUND for a name that is not among `columns`; ROW_INVALID with the
@@ -37,7 +41,8 @@ def decode(
     """
     known = {column.name: column for column in columns}
     violations = _Violations(path)
-    match rows.WhichOneof("encoded"):
+    encoded = rows.WhichOneof("encoded")
+    match encoded:
         case "typed":
             count, arrays = _from_typed(rows.typed, known, violations)
         case "json":
@@ -48,10 +53,13 @@ def decode(
             raise InvalidArgument("ROW_INVALID", "the rows have no encoding")
         case other:
             assert_never(other)
-    _check_nulls(count, columns, arrays, violations, complete=complete)
+    place = "arrow_ipc" if encoded == "arrow_ipc" else f"{encoded}.rows"
+    _check_nulls(count, columns, arrays, place, violations, complete=complete)
     violations.refuse()
     # In the table's order, whatever the rows', so that more rows can share a statement.
     arrays = {name: arrays[name] for name in known if name in arrays}
+    if not arrays and not complete:
+        raise InvalidArgument("ROW_INVALID", f"{path} names no column")
     if not arrays:
         arrays = {columns[0].name: pa.nulls(count, carrier_type(columns[0].type))}
     return pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
@@ -180,8 +188,7 @@ def _from_arrow(
     stream: bytes, known: Mapping[str, Column], violations: _Violations
 ) -> tuple[int, _Arrays]:
     try:
-        with pa.ipc.open_stream(stream) as reader:
-            table = reader.read_all()
+        table = _bounded_table(stream)
         table.validate(full=True)
     except ARROW_ERRORS as error:
         raise InvalidArgument("ROW_INVALID", "arrow_ipc is not an Arrow IPC stream") from error
@@ -191,6 +198,23 @@ def _from_arrow(
             table.column(column.name), column, "arrow_ipc", violations.add
         )
     return table.num_rows, arrays
+
+
+def _bounded_table(stream: bytes) -> pa.Table:
+    batches: list[pa.RecordBatch] = []
+    row_count = byte_count = 0
+    with pa.ipc.open_stream(stream) as reader:
+        for batch in reader:
+            row_count += batch.num_rows
+            byte_count += batch.nbytes
+            if row_count > ARROW_ROWS_MAX or byte_count > ARROW_BYTES_MAX:
+                raise InvalidArgument(
+                    "ROW_INVALID",
+                    f"arrow_ipc has more than {ARROW_ROWS_MAX} rows or {ARROW_BYTES_MAX} bytes;"
+                    " import a file of so many",
+                )
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
 
 
 def _named(names: Sequence[str], known: Mapping[str, Column]) -> list[Column]:
@@ -225,6 +249,7 @@ def _check_nulls(
     count: int,
     columns: Sequence[Column],
     arrays: _Arrays,
+    place: str,
     violations: _Violations,
     *,
     complete: bool,
@@ -242,7 +267,7 @@ def _check_nulls(
             if violations.full:
                 return
             violations.add(
-                f"[{at}].{column.name}", at, column.name, "null in a column that refuses it"
+                f"{place}[{at}].{column.name}", at, column.name, "null in a column that refuses it"
             )
 
 

@@ -50,5 +50,6 @@ def find_dataset(
 
 def expired(datasets: Mapping[str, Dataset], now: datetime) -> list[str]:
     """Return the ids of those that lived their time, oldest first."""
-    gone = [dataset for dataset in datasets.values() if dataset.expire_time <= now]
+    # Copied first: other threads add and remove datasets meanwhile.
+    gone = [dataset for dataset in list(datasets.values()) if dataset.expire_time <= now]
     return [dataset.id for dataset in sorted(gone, key=lambda dataset: dataset.expire_time)]

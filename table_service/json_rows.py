@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 
 from flux.table.v1 import rows_pb2
 from table_service import cells
@@ -19,6 +19,8 @@ Value = struct_pb2.Value
 
 # Past this a JSON number is a string, both ways.
 INTEGER_MAX = 2**53
+# Each level of a document is two of a message, and protobuf reads no more than a hundred.
+DOCUMENT_DEPTH_MAX = 40
 
 _WORDS = {
     "bool_value": "a boolean",
@@ -39,7 +41,7 @@ def cell(value: Value, type_: Type) -> object:
     if member in (None, "null_value"):
         return None
     if type_.kind is Kind.JSON:
-        return json.dumps(document(value), ensure_ascii=False)
+        return json.dumps(document(value), ensure_ascii=False, allow_nan=False)
     if member == "number_value" and type_.kind in _FROM_NUMBER:
         return _FROM_NUMBER[type_.kind](value.number_value, type_)
     if member == "string_value" and type_.kind in _FROM_TEXT:
@@ -133,6 +135,7 @@ _FROM_TEXT: dict[Kind, Callable[[str, Type], object]] = {
     Kind.INTERVAL: lambda text, _: cells.interval_text(text),
 }
 
+_DOCUMENT = Type(kind=Kind.JSON)
 _NULL = Value(null_value=struct_pb2.NULL_VALUE)
 
 
@@ -150,9 +153,33 @@ def _float_value(item: Any, _: Type) -> Value:
 
 
 def _document_value(item: Any, _: Type) -> Value:
-    value = Value()
-    json_format.ParseDict(json.loads(item), value)
-    return value
+    """Return a JSON document as a value; as text if it has no form as one."""
+    try:
+        return _of_document(json.loads(item), DOCUMENT_DEPTH_MAX)
+    except (RecursionError, ValueError):
+        return _text(item)
+
+
+def _of_document(item: Any, depth: int) -> Value:
+    if depth == 0:
+        raise RecursionError
+    match item:
+        case None:
+            return _NULL
+        case bool():
+            return Value(bool_value=item)
+        case int():
+            return _integer_value(item, _DOCUMENT)
+        case float():
+            return _float_value(item, _DOCUMENT)
+        case list():
+            values = [_of_document(one, depth - 1) for one in item]
+            return Value(list_value=struct_pb2.ListValue(values=values))
+        case dict():
+            fields = {name: _of_document(one, depth - 1) for name, one in item.items()}
+            return Value(struct_value=struct_pb2.Struct(fields=fields))
+        case _:
+            return _text(item)
 
 
 def _list_value(item: Any, type_: Type) -> Value:

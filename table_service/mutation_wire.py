@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pyarrow as pa
 
-from chassis.faults import InvalidArgument, NotFound
+from chassis.faults import InvalidArgument
 from flux.table.v1 import row_service_pb2 as messages
 from flux.table.v1 import rows_pb2
 from table_service import codec
@@ -15,6 +15,7 @@ from table_service.store.catalog import Dataset
 from table_service.tables import Table
 
 FindTable = Callable[[str], Table]
+FindDataset = Callable[[str], Dataset]
 
 
 def from_precondition(
@@ -40,10 +41,9 @@ def from_mutation(
     message: messages.Mutation,
     path: str,
     find: FindTable,
-    datasets: Mapping[str, Dataset],
-    owner: str,
+    find_dataset: FindDataset,
 ) -> mutations.Mutation:
-    """Return a mutation; `owner` is whose datasets it may read.
+    """Return a mutation.
 
     Raises:
         NotFound: TABLE_NOT_FOUND or DATASET_NOT_FOUND.
@@ -54,7 +54,7 @@ def from_mutation(
         insert = message.insert
         table = find(insert.table)
         if insert.WhichOneof("source") == "dataset_id":
-            dataset = find_dataset(insert.dataset_id, datasets, owner)
+            dataset = find_dataset(insert.dataset_id)
             return mutations.InsertRows(table=table, rows=dataset)
         rows = codec.decode(insert.rows, table.columns, path=f"{path}.insert.rows")
         return mutations.InsertRows(table=table, rows=rows)
@@ -62,7 +62,7 @@ def from_mutation(
         upsert = message.upsert
         table, key = find(upsert.table), tuple(upsert.key_columns)
         if upsert.WhichOneof("source") == "dataset_id":
-            dataset = find_dataset(upsert.dataset_id, datasets, owner)
+            dataset = find_dataset(upsert.dataset_id)
             return mutations.UpsertRows(table=table, key=key, rows=dataset)
         rows = codec.decode(upsert.rows, table.columns, path=f"{path}.upsert.rows")
         return mutations.UpsertRows(table=table, key=key, rows=rows)
@@ -85,18 +85,6 @@ def from_mutation(
     )
 
 
-def find_dataset(id_: str, datasets: Mapping[str, Dataset], owner: str) -> Dataset:
-    """Return a dataset that `owner` may read.
-
-    Raises:
-        NotFound: DATASET_NOT_FOUND, also for somebody else's.
-    """
-    dataset = datasets.get(id_)
-    if dataset is None or dataset.owner != owner:
-        raise NotFound("DATASET_NOT_FOUND", f"no dataset {id_!r}", dataset=id_)
-    return dataset
-
-
 def to_result(result: mutations.Result) -> messages.TransactResponse.Result:
     """Return what one mutation did as a message."""
     return messages.TransactResponse.Result(
@@ -112,7 +100,7 @@ def one_row(rows: rows_pb2.Rows, table: Table, path: str) -> pa.Table:
     """Return the only row of `rows`, some of the table's columns, as carriers.
 
     Raises:
-        InvalidArgument: COLUMN_NOT_FOUND; ROW_INVALID, also if there is not exactly one row.
+        InvalidArgument: COLUMN_NOT_FOUND; ROW_INVALID, also if there is not exactly one row, or no column.
     """
     decoded = codec.decode(rows, table.columns, path=path, complete=False)
     if decoded.num_rows != 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import grpc
@@ -128,14 +129,14 @@ class QueryServicer(query_service_pb2_grpc.QueryServiceServicer):
         stop = Stop()
 
         def apply(transaction: Transaction) -> bytes:
+            # Only now, after the receipt was looked up: a retry gets its answer though a source has gone.
+            with closing(self._store.database.cursor()) as cursor:
+                bound = self._queries.bind(cursor, stop, query)
             dataset, preview = create_dataset(transaction, new, bound, self._store.datasets)
             return _created(dataset, preview).SerializeToString()
 
+        work = watched(self._watch, stop, self._queries.limits.time_s, self._store.spool, apply)
         try:
-            bound = await self._jobs.run(
-                lambda cursor, stop: self._queries.bind(cursor, stop, query)
-            )
-            work = watched(self._watch, stop, self._queries.limits.time_s, self._store.spool, apply)
             answer = await self._store.bulk.run(work, receipt)
         except asyncio.CancelledError:
             stop.ask()
@@ -173,10 +174,8 @@ def _query(
 
 
 def _created(dataset: Dataset, preview: pa.Table) -> messages.CreateDatasetResponse:
-    return messages.CreateDatasetResponse(
-        dataset=_to_dataset(dataset),
-        preview=first_rows(preview, dataset.columns, rows_pb2.Rows.ENCODING_TYPED),
-    )
+    rows, _ = first_rows(preview, dataset.columns, rows_pb2.Rows.ENCODING_TYPED)
+    return messages.CreateDatasetResponse(dataset=_to_dataset(dataset), preview=rows)
 
 
 def _to_dataset(dataset: Dataset) -> dataset_pb2.Dataset:

@@ -37,21 +37,30 @@ def in_messages(
             count = min(fitting, sent // 2)
             continue
         if size > ROW_BYTES_MAX:
-            raise ResourceExhausted(
-                "QUERY_LIMIT", f"a row is larger than {ROW_BYTES_MAX} bytes", bytes=ROW_BYTES_MAX
-            )
+            raise row_too_large()
         yield message
         at += sent
         count = min(fitting, _ROWS_MAX)
 
 
+def row_too_large() -> ResourceExhausted:
+    """Return the fault of a row that no message can hold."""
+    return ResourceExhausted(
+        "QUERY_LIMIT", f"a row is larger than {ROW_BYTES_MAX} bytes", bytes=ROW_BYTES_MAX
+    )
+
+
 def first_rows(
-    rows: pa.Table, columns: Sequence[Column], encoding: rows_pb2.Rows.Encoding.ValueType
-) -> rows_pb2.Rows:
-    """Return as many of the first rows as one message of a mebibyte holds."""
+    rows: pa.Table,
+    columns: Sequence[Column],
+    encoding: rows_pb2.Rows.Encoding.ValueType,
+    *,
+    bytes_max: int = MESSAGE_BYTES_MAX,
+) -> tuple[rows_pb2.Rows, int]:
+    """Return as many of the first rows as one message of `bytes_max` holds, and how many they are."""
     while True:
         message = codec.encode(rows, columns, encoding)
-        if message.ByteSize() <= MESSAGE_BYTES_MAX or rows.num_rows == 0:
-            return message
+        if message.ByteSize() <= bytes_max or rows.num_rows == 0:
+            return message, rows.num_rows
         # Ends at no row, because each round has half as many.
         rows = rows.slice(0, rows.num_rows // 2)

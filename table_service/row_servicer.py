@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 import grpc
 import pyarrow as pa
 
 from chassis.identity import Principal, current_principal
-from chassis.paging import decode_token, encode_token, page_size
+from chassis.paging import decode_number, encode_token, page_size
+from chassis.values import from_value
 from flux.table.v1 import row_service_pb2 as messages
 from flux.table.v1 import row_service_pb2_grpc, rows_pb2
-from table_service import codec, tables
+from table_service import codec, datasets, tables
 from table_service.mutation_wire import from_mutation, from_precondition, one_row, to_result
+from table_service.result_stream import ROW_BYTES_MAX, first_rows, row_too_large
 from table_service.store import Store, listing, mutations
 from table_service.store import rows as row_store
+from table_service.store.catalog import Dataset
 from table_service.store.listing import Lister, Page
 from table_service.store.transaction import Transaction
 from table_service.store.writer import Change, Insert
 from table_service.tables import Table
 from table_service.transfer_servicer import Transfers
 from table_service.types import SYSTEM_COLUMNS, Column
-from table_service.wire import INLINE_ROWS_MAX, are_many, native_parameters, receipt_key
+from table_service.wire import (
+    INLINE_ARROW_BYTES_MAX,
+    INLINE_ROWS_MAX,
+    are_many,
+    receipt_key,
+)
 
 Context = grpc.aio.ServicerContext[object, object]
 
@@ -40,8 +49,10 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
     ) -> messages.InsertRowsResponse:
         """Insert rows, all or none."""
         principal = current_principal()
-        table = self._table(request.table, principal, writes=True)
         receipt = receipt_key(principal, request)
+        if (first := await self._store.first_answer(receipt)) is not None:
+            return messages.InsertRowsResponse.FromString(first)
+        table = self._table(request.table, principal, writes=True)
         rows = await _decoded(request.rows, table.columns)
         if rows.num_rows == 0:
             return messages.InsertRowsResponse()
@@ -57,7 +68,8 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
             lambda cursor: listing.get_row(cursor, table, request.row_id)
         )
         columns = (*SYSTEM_COLUMNS, *table.columns)
-        return messages.GetRowResponse(rows=codec.encode(rows, columns, request.encoding))
+        encoded, _ = await _encoded(rows, columns, request.encoding)
+        return messages.GetRowResponse(rows=encoded)
 
     async def ListRows(
         self, request: messages.ListRowsRequest, context: Context
@@ -67,16 +79,19 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
         binding = _binding(request, table)
         page = Page(
             columns=listing.read_columns(table, request.columns),
-            after=int(decode_token(request.page_token, binding) or 0),
+            after=decode_number(request.page_token, binding),
             size=page_size(request.page_size),
             filter=request.filter.strip(),
-            parameters=native_parameters(request.parameters),
+            parameters={name: from_value(value) for name, value in request.parameters.items()},
         )
         rows, after = await self._store.readers.read(
             lambda cursor: self._lister.page(cursor, table, page)
         )
+        encoded, count = await _encoded(rows, page.columns, request.encoding)
+        if count < rows.num_rows:
+            after = rows.column(0)[count - 1].as_py()
         return messages.ListRowsResponse(
-            rows=await _encoded(rows, page.columns, request.encoding),
+            rows=encoded,
             next_page_token="" if after is None else encode_token(str(after), binding),
         )
 
@@ -85,8 +100,10 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
     ) -> messages.UpdateRowResponse:
         """Change some columns of one row."""
         principal = current_principal()
-        table = self._table(request.table, principal, writes=True)
         receipt = receipt_key(principal, request)
+        if (first := await self._store.first_answer(receipt)) is not None:
+            return messages.UpdateRowResponse.FromString(first)
+        table = self._table(request.table, principal, writes=True)
         values = one_row(request.values, table, "values")
         expected = request.expected_version if request.HasField("expected_version") else None
 
@@ -102,8 +119,10 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
     ) -> messages.DeleteRowResponse:
         """Delete one row."""
         principal = current_principal()
-        table = self._table(request.table, principal, writes=True)
         receipt = receipt_key(principal, request)
+        if (first := await self._store.first_answer(receipt)) is not None:
+            return messages.DeleteRowResponse.FromString(first)
+        table = self._table(request.table, principal, writes=True)
         expected = request.expected_version if request.HasField("expected_version") else None
 
         def apply(transaction: Transaction) -> bytes:
@@ -119,19 +138,24 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
         """Apply several mutations in one commit."""
         principal = current_principal()
         receipt = receipt_key(principal, request)
+        if (first := await self._store.first_answer(receipt)) is not None:
+            return messages.TransactResponse.FromString(first)
+        now = self._store.clock.now()
 
         def find(written: str) -> Table:
             return self._table(written, principal, writes=True)
 
+        def find_dataset(id_: str) -> Dataset:
+            return datasets.find_dataset(self._store.datasets, id_, principal, now)
+
         def parse() -> tuple[list[mutations.Precondition], list[mutations.Mutation]]:
-            owner, datasets = principal.subject, self._store.datasets
             return (
                 [
                     from_precondition(message, f"preconditions[{at}]", find)
                     for at, message in enumerate(request.preconditions)
                 ],
                 [
-                    from_mutation(message, f"mutations[{at}]", find, datasets, owner)
+                    from_mutation(message, f"mutations[{at}]", find, find_dataset)
                     for at, message in enumerate(request.mutations)
                 ],
             )
@@ -184,7 +208,15 @@ async def _decoded(rows: rows_pb2.Rows, columns: Sequence[Column]) -> pa.Table:
 
 async def _encoded(
     rows: pa.Table, columns: Sequence[Column], encoding: rows_pb2.Rows.Encoding.ValueType
-) -> rows_pb2.Rows:
-    if rows.num_rows > INLINE_ROWS_MAX:
-        return await asyncio.to_thread(codec.encode, rows, columns, encoding)
-    return codec.encode(rows, columns, encoding)
+) -> tuple[rows_pb2.Rows, int]:
+    """Return as many of the first rows as a message holds, and how many they are.
+
+    Raises:
+        ResourceExhausted: QUERY_LIMIT if it does not hold the first.
+    """
+    work = partial(first_rows, rows, columns, encoding, bytes_max=ROW_BYTES_MAX)
+    large = rows.num_rows > INLINE_ROWS_MAX or rows.nbytes > INLINE_ARROW_BYTES_MAX
+    encoded, count = await asyncio.to_thread(work) if large else work()
+    if count == 0 < rows.num_rows:
+        raise row_too_large()
+    return encoded, count

@@ -6,7 +6,7 @@ Pure. A `Catalog` is a snapshot that is never changed: the store replaces it aft
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -178,6 +178,30 @@ def check_definition(columns: tuple[Column, ...], keys: tuple[tuple[str, ...], .
         raise InvalidArgument(
             "SCHEMA_INVALID", violations[0].description, violations=tuple(violations)
         )
+
+
+def check_whole(columns: Iterable[Column]) -> None:
+    """Refuse columns of a result that could not be, whose types no table needs to have.
+
+    Raises:
+        InvalidArgument: SQL_INVALID.
+    """
+    for column in columns:
+        why = "a name has no control characters" if _CONTROL.search(column.name) else ""
+        inner = column.type
+        while inner.kind in (Kind.LIST, Kind.MAP) and inner.element is not None:
+            inner = inner.element
+        if inner.kind in (Kind.LIST, Kind.MAP):
+            why = f"a {inner.kind.lower()} needs an element"
+        elif inner.kind is Kind.UNKNOWN and inner is not column.type:
+            why = "what a list or a map holds has a type that is known"
+        elif any(of.type.kind is Kind.UNKNOWN for of in inner.fields):
+            why = "a struct's fields have types that are known"
+        if why:
+            raise InvalidArgument(
+                "SQL_INVALID", f"column {column.name!r}: {why}", column=column.name
+            )
+        check_whole(inner.fields)
 
 
 def _name_violations(name: str, path: str) -> list[FieldViolation]:

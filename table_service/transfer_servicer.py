@@ -57,9 +57,10 @@ class Transfers:
         Nothing of DuckDB's is held while the file comes in, however slowly.
         """
         header = await _header(requests)
+        receipt = wire.receipt_key(principal, header)
+        if (first := await self._store.first_answer(receipt)) is not None:
+            return messages.ImportRowsResponse.FromString(first)
         table = resolve(self._store.writer.catalog, header.table, principal, writes=True)
-        request_id, header.request_id = header.request_id, ""
-        receipt = wire.receipt_key_of(principal, request_id, header)
         format_ = _FORMATS[header.format]
         with self._spool.file() as path:
             asked = Import(
@@ -112,13 +113,10 @@ class Transfers:
     def _start_export(
         self, table: Table, columns: tuple[Column, ...], format_: Format, path: Path, stop: Stop
     ) -> Future[int]:
-        def passed() -> Fault | None:
-            if path.exists() and path.stat().st_size > self._spool.file_bytes_max:
-                return self._spool.too_large()
-            return None
-
         def work(cursor: Cursor, stop: Stop) -> int:
-            with self._watch.over(cursor, stop, limit_s=self._limit_s, passed=passed):
+            with self._watch.over(
+                cursor, stop, limit_s=self._limit_s, passed=lambda: self._spool.passed(path)
+            ):
                 return export(cursor, table, columns, format_, path)
 
         return self._jobs.start(work, stop)

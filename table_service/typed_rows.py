@@ -59,7 +59,7 @@ def column_cells(values: Sequence[Value], type_: Type) -> list[object]:
     if kind in _AS_THEY_ARE:
         cells_: list[object] = list(map(_GETTERS[kind], values))
         if not all(cells_):
-            _settle_empty(cells_, values, MEMBERS[kind])
+            _settle_empty(cells_, values, type_)
         return cells_
     if kind is Kind.TIMESTAMP:
         moments = list(map(_GETTERS[kind], values))
@@ -70,13 +70,14 @@ def column_cells(values: Sequence[Value], type_: Type) -> list[object]:
                 cells.in_range(max(numbers))
             read: list[object] = list(numbers)
             if not all(read):
-                _settle_empty(read, values, "timestamp")
+                _settle_empty(read, values, type_)
             return read
     return [cell(value, type_) for value in values]
 
 
-def _settle_empty(cells_: list[object], values: Sequence[Value], member: str) -> None:
-    """Put None where nothing is set, and raise ValueError where another member is."""
+def _settle_empty(cells_: list[object], values: Sequence[Value], type_: Type) -> None:
+    """Put None where nothing is set, and what `cell` makes of it where another member is."""
+    member = MEMBERS[type_.kind]
     for at, item in enumerate(cells_):
         if item:
             continue
@@ -84,7 +85,7 @@ def _settle_empty(cells_: list[object], values: Sequence[Value], member: str) ->
         if found in _NULLS:
             cells_[at] = None
         elif found != member:
-            raise ValueError(f"a {found} is not a {member}")
+            cells_[at] = cell(values[at], type_)
 
 
 def cell(value: Value, type_: Type) -> object:

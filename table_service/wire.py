@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 from google.protobuf.message import Message
 
-from chassis.faults import InvalidArgument
 from chassis.identity import Principal
-from chassis.values import Json, Span, from_value
 from flux.table.v1 import rows_pb2, table_pb2
-from flux.type.v1 import value_pb2
 from table_service.store.receipts import ReceiptKey
 from table_service.tables import MAIN, Table, TableState
 from table_service.types import Column, Kind, Type
@@ -116,11 +112,7 @@ def receipt_key(principal: Principal, request: Message) -> ReceiptKey | None:
     The digest covers the method, by the type of its request, and everything in the request but its id,
     which is taken out of it.
     """
-    return receipt_key_of(principal, _take_request_id(request), request)
-
-
-def receipt_key_of(principal: Principal, request_id: str, request: Message) -> ReceiptKey | None:
-    """Do the same for an id that stands elsewhere than in `request`."""
+    request_id = _take_request_id(request)
     if not request_id:
         return None
     digest = blake2b(request.DESCRIPTOR.full_name.encode(), digest_size=16)
@@ -143,32 +135,3 @@ def are_many(rows: rows_pb2.Rows) -> bool:
         or len(rows.json.rows) > INLINE_ROWS_MAX
         or len(rows.arrow_ipc) > INLINE_ARROW_BYTES_MAX
     )
-
-
-def native_parameters(parameters: Mapping[str, value_pb2.Value]) -> dict[str, object]:
-    """Return the parameters of SQL as DuckDB binds them.
-
-    Raises:
-        InvalidArgument: FIELDS_INVALID for a value that is not what its kind says.
-    """
-    return {name: _native(name, from_value(value)) for name, value in parameters.items()}
-
-
-def _native(name: str, value: object) -> object:
-    match value:
-        case Json():
-            return value.text
-        case Span(months=0):
-            return timedelta(days=value.days, microseconds=value.microseconds)
-        case Span():
-            raise InvalidArgument(
-                "FIELDS_INVALID",
-                f"parameter {name!r}: months cannot be bound; write to_months($n) in the SQL",
-                parameter=name,
-            )
-        case list():
-            return [_native(name, item) for item in value]
-        case dict():
-            return {key: _native(name, item) for key, item in value.items()}
-        case _:
-            return value

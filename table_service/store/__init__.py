@@ -13,7 +13,7 @@ from table_service.store.catalog import Dataset, load_catalog, load_datasets, pr
 from table_service.store.database import Database, Limits, open_database, spool_folder
 from table_service.store.errors import BREAKING
 from table_service.store.readers import Readers
-from table_service.store.receipts import Receipts
+from table_service.store.receipts import ReceiptKey, Receipts
 from table_service.store.writer import Writer
 
 
@@ -27,6 +27,25 @@ class Store:
     spool: Path
     datasets: dict[str, Dataset]
     database: Database = field(repr=False)
+    receipts: Receipts = field(repr=False)
+    clock: Clock = field(repr=False)
+
+    async def first_answer(self, key: ReceiptKey | None) -> bytes | None:
+        """Return what was answered to this request before; None if it is the first, or has no id.
+
+        For before a request is looked at: what it names may have gone since, and a retry still gets its
+        answer. The write looks again, in its turn.
+
+        Raises:
+            AlreadyExists: REQUEST_ID_REUSED.
+        """
+        if key is None or not self.receipts.may_have(key):
+            return None
+        now = self.clock.now()
+        found = await self.readers.read(lambda cursor: self.receipts.find(cursor, [key], now))
+        for receipt in found.values():
+            return receipt.answer(key)
+        return None
 
     async def checkpoint(self) -> None:
         """Move the log into the file, off the event loop; after definitions of tables change.
@@ -87,4 +106,6 @@ def open_store(
         spool=spool_folder(data_folder),
         datasets=datasets,
         database=database,
+        receipts=receipts,
+        clock=clock,
     )

@@ -23,7 +23,7 @@ from chassis.clock import Clock
 from chassis.faults import Fault, ResourceExhausted
 from table_service.store.database import Database
 from table_service.store.errors import breaks, store_unavailable, write_fault
-from table_service.store.receipts import ReceiptKey, Receipts, receipt_rows
+from table_service.store.receipts import ReceiptKey, Receipts, store_receipts
 from table_service.store.transaction import Batches, Statements, Transaction, roll_back
 from table_service.store.writer import Writer
 
@@ -93,13 +93,18 @@ class Bulk:
         cursor = self._cursors.get()
         try:
             return self._transact(cursor, apply, receipt)
+        except Fault as fault:
+            # What a caller is told of a CREATE TABLE … AS hides what happened to the file.
+            if isinstance(fault.__cause__, duckdb.Error) and breaks(fault.__cause__):
+                self._writer.give_up()
+            raise
         except duckdb.Error as error:
             if breaks(error):
                 self._writer.give_up()
-            fault: Fault | None = write_fault(error)
-            if fault is None:
+            told = write_fault(error)
+            if told is None:
                 raise
-            raise fault from error
+            raise told from error
         finally:
             self._cursors.put(cursor)
 
@@ -129,8 +134,7 @@ class Bulk:
             )
             response = apply(transaction)
             if receipt is not None:
-                view = transaction.show(receipt_rows([(receipt, response)], transaction.now))
-                cursor.execute(f"INSERT INTO catalog.receipts SELECT * FROM {view}")
+                store_receipts(transaction, [(receipt, response)])
             cursor.execute("COMMIT")
             committed = True
         finally:
@@ -139,7 +143,7 @@ class Bulk:
             batches.end(committed=committed)
             batches.drop()
         if receipt is not None:
-            self._receipts.remember([receipt])
+            self._receipts.remember([receipt], transaction.now)
         for callback in transaction.after_commit:
             callback()
         return response

@@ -61,11 +61,12 @@ def prepare(cursor: duckdb.DuckDBPyConnection) -> None:
     for statement in _TABLES:
         cursor.execute(statement)
     versions = cursor.execute("SELECT version FROM catalog.layout").fetchall()
+    if versions and versions[0][0] != _LAYOUT_VERSION:
+        cursor.execute("ROLLBACK")
+        raise LayoutUnknown(f"the file has layout {versions[0][0]}, not {_LAYOUT_VERSION}")
     if not versions:
         cursor.execute("INSERT INTO catalog.layout VALUES ($1)", [_LAYOUT_VERSION])
     cursor.execute("COMMIT")
-    if versions and versions[0][0] != _LAYOUT_VERSION:
-        raise LayoutUnknown(f"the file has layout {versions[0][0]}, not {_LAYOUT_VERSION}")
 
 
 def load_catalog(cursor: duckdb.DuckDBPyConnection) -> Catalog:

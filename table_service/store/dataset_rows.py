@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chassis.faults import FieldViolation, InvalidArgument
+from chassis.faults import FieldViolation, InvalidArgument, NotFound
 from table_service.cells import shown
 from table_service.store import rows as row_store
 from table_service.store.catalog import Dataset
@@ -51,6 +51,9 @@ def upsert(
 
 def _source(transaction: Transaction, table: Table, dataset: Dataset) -> tuple[list[Column], str]:
     """Return the table's columns that the dataset has, and SQL with their values and `__at`."""
+    if not transaction.rows("SELECT 1 FROM catalog.datasets WHERE id = $1", [dataset.id]):
+        # It was there when the request was read.
+        raise NotFound("DATASET_NOT_FOUND", f"no dataset {dataset.id!r}", dataset=dataset.id)
     columns = [table.column(column.name) for column in dataset.columns]
     _check_missing(table, columns)
     relation = dataset_relation(dataset.id)
@@ -65,9 +68,20 @@ def _source(transaction: Transaction, table: Table, dataset: Dataset) -> tuple[l
             selected.append(f"CAST({name} AS {sql_type(column.type)}) AS {name}")
         if column.not_null:
             doubtful.append((column, f"{name} IS NULL"))
-    _refuse_misfits(transaction, relation, doubtful)
+    _refuse_misfits(
+        transaction, f"(SELECT *, {row_number(columns)} AS __at FROM {relation})", doubtful
+    )
     # A dataset is written once and never changed, so its physical order is its order.
-    return columns, f"(SELECT {', '.join(selected)}, rowid AS __at FROM {relation})"
+    at = row_number(columns)
+    return columns, f"(SELECT {', '.join(selected)}, {at} AS __at FROM {relation})"
+
+
+def row_number(columns: Sequence[Column]) -> str:
+    """Return SQL that counts the rows of a dataset with these columns from 0."""
+    # A column of that name hides DuckDB's own.
+    if any(column.name.lower() == "rowid" for column in columns):
+        return "row_number() OVER () - 1"
+    return "rowid"
 
 
 def _check_missing(table: Table, columns: Sequence[Column]) -> None:
@@ -113,7 +127,7 @@ def _refuse_misfits(
     violations: list[FieldViolation] = []
     for column, misfits in doubtful:
         found = transaction.rows(
-            f"SELECT rowid, {quoted(column.name)}::VARCHAR FROM {relation} WHERE {misfits}"
+            f"SELECT __at, {quoted(column.name)}::VARCHAR FROM {relation} WHERE {misfits}"
             f" LIMIT {VIOLATIONS_MAX - len(violations)}"
         )
         for at, text in found:

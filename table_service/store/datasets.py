@@ -6,7 +6,6 @@ receipt are in the same commit.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +14,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from chassis.faults import Fault, ResourceExhausted
 from table_service.store.catalog import Dataset, drop_dataset, record_dataset
+from table_service.store.spool import disk_nearly_full
 from table_service.store.statements import (
     ResultColumn,
     Statement,
@@ -28,8 +27,6 @@ from table_service.store.watch import Stop, Watch
 from table_service.store.writer import Change, Writer
 from table_service.types import Column, outgoing_list, quoted, sql_type
 
-# Below this, the disk is for what people write, not for results.
-FREE_BYTES_MIN = 256 * 1024 * 1024
 DROPPED_MAX = 100
 
 
@@ -106,13 +103,10 @@ def watched(
 ) -> Callable[[Transaction], bytes]:
     """Return `work` as something that stops when asked, in time, and before the disk is full."""
 
-    def passed() -> Fault | None:
-        if shutil.disk_usage(folder).free >= FREE_BYTES_MIN:
-            return None
-        return ResourceExhausted("QUERY_LIMIT", "the disk is nearly full")
-
     def apply(transaction: Transaction) -> bytes:
-        with watch.over(transaction.cursor, stop, limit_s=limit_s, passed=passed):
+        with watch.over(
+            transaction.cursor, stop, limit_s=limit_s, passed=lambda: disk_nearly_full(folder)
+        ):
             return work(transaction)
 
     return apply

@@ -24,6 +24,8 @@ BREAKING = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
 
 _DUPLICATE = re.compile(r'[Dd]uplicate key "(.*)"', re.DOTALL)
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: \S+\.(.+)")
+# How DuckDB calls the files it spills to.
+_SPILL = "/duckdb_temp_"
 _SENTENCE_CHARACTERS_MAX = 300
 
 
@@ -40,6 +42,9 @@ def breaks(error: Exception) -> bool:
             and "conflict" not in sentence.lower()
             and not _DUPLICATE.search(sentence)
         )
+    if isinstance(error, duckdb.IOException) and _SPILL in str(error):
+        # What was spilled goes with its transaction, and the file is as it was.
+        return False
     return isinstance(error, BREAKING)
 
 

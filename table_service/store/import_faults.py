@@ -53,8 +53,8 @@ def _bad_rows(
     ]
     texts = [f"CAST({quoted(c.name)} AS VARCHAR)" for c in source.columns]
     found = cursor.execute(
-        f"SELECT n, [{', '.join(conditions)}], [{', '.join(texts)}]"
-        f" FROM (SELECT *, {source.row_number} AS n FROM {source.relation})"
+        f"SELECT __n, [{', '.join(conditions)}], [{', '.join(texts)}]"
+        f" FROM (SELECT *, {source.row_number} AS __n FROM {source.relation})"
         f" WHERE {' OR '.join(conditions)} LIMIT {VIOLATIONS_MAX}"
     ).fetchall()
     rejected: list[tuple[int, str]] = []

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from chassis.faults import InvalidArgument
 from table_service.file_columns import csv_type, from_text, from_type, json_type
+from table_service.store.errors import breaks
 from table_service.store.spool import SpooledFile
 from table_service.store.transaction import Transaction, physical
 from table_service.tables import Table
@@ -29,6 +30,8 @@ _HEADER_BYTES_MAX = 1024 * 1024
 # DuckDB would take 32 MB a thread, which a small memory limit does not have.
 _CSV_BUFFER_BYTES = 8 * 1024 * 1024
 _ARROW_VIEW = "import_arrow"
+# A column of nulls takes no bytes, so a file says little of how many rows a batch has.
+_ARROW_BATCH_ROWS_MAX = 4 * 1024 * 1024
 # No column of a table begins like this.
 _ARROW_ROW = "__row"
 REJECTS = "import_rejects"
@@ -102,8 +105,15 @@ def load(transaction: Transaction, asked: Import) -> int:
     except (duckdb.TransactionException, duckdb.OutOfMemoryException, duckdb.InterruptException):
         raise
     except duckdb.Error as error:
+        if breaks(error) and _is_not_about(asked.file, error):
+            raise
         raise LoadFailed(error) from error
     return row_count
+
+
+def _is_not_about(file: SpooledFile, error: duckdb.Error) -> bool:
+    """Return whether it is the store that failed, and not reading the file, which may be damaged."""
+    return not isinstance(error, duckdb.InternalException) and str(file.path) not in str(error)
 
 
 def _insert(transaction: Transaction, table: Table, source: Source) -> int:
@@ -123,11 +133,9 @@ def _insert_staged(transaction: Transaction, table: Table, source: Source) -> in
 
     Counting makes DuckDB read a text file with one thread; this is twice as fast.
     """
-    names = _names(source)
-    values = ", ".join(
-        f"{value} AS {quoted(column.name)}"
-        for value, column in zip(source.values, source.columns, strict=True)
-    )
+    # Numbered, because a column called "rowid" would hide DuckDB's own.
+    staged = ", ".join(f"c{at}" for at in range(len(source.columns)))
+    values = ", ".join(f"{value} AS c{at}" for at, value in enumerate(source.values))
     transaction.rows(f"CREATE TEMPORARY TABLE {_STAGE} AS SELECT {values} FROM {source.relation}")
     # Rows of an open transaction are numbered from far up.
     [[row_count, least]] = transaction.rows(
@@ -137,8 +145,8 @@ def _insert_staged(transaction: Transaction, table: Table, source: Source) -> in
     assert isinstance(least, int)
     first = transaction.take_row_ids(table, max(row_count, 1))
     transaction.rows(
-        f"INSERT INTO {physical(table)} ({names}, {ROW_ID}, {VERSION})"
-        f" SELECT {names}, {first} + (rowid - {least}), 1 FROM temp.{_STAGE}"
+        f"INSERT INTO {physical(table)} ({_names(source)}, {ROW_ID}, {VERSION})"
+        f" SELECT {staged}, {first} + (rowid - {least}), 1 FROM temp.{_STAGE}"
     )
     transaction.rows(f"DROP TABLE temp.{_STAGE}")
     return row_count
@@ -215,10 +223,12 @@ def _header(asked: Import) -> list[str]:
 def _json_lines(cursor: duckdb.DuckDBPyConnection, asked: Import) -> Source:
     file = sql_text(str(asked.file.path))
     options = "format = 'newline_delimited', compression = 'uncompressed'"
-    # Keys that the columns do not name would be dropped in silence, so all are looked at first.
+    # Keys that the columns do not name would be dropped in silence, so all are looked at first. One more
+    # than there are columns has such a key among them, and a file may have more than memory holds.
+    enough = len(asked.table.columns) + 1
     keys = cursor.execute(
         f"SELECT DISTINCT unnest(json_keys(json)) AS key"
-        f" FROM read_json_objects({file}, {options}) ORDER BY key"
+        f" FROM read_json_objects({file}, {options}) ORDER BY key LIMIT {enough}"
     ).fetchall()
     columns = _columns(asked.table, [str(key) for (key,) in keys]) or asked.table.columns[:1]
     types = ", ".join(f"{sql_text(c.name)}: {sql_text(json_type(c.type))}" for c in columns)
@@ -250,7 +260,7 @@ def _arrow(cursor: duckdb.DuckDBPyConnection, asked: Import) -> Iterator[Source]
     try:
         with pa.memory_map(str(asked.file.path)) as mapped:
             with pa.ipc.open_stream(mapped) as reader:
-                row_count = sum(batch.num_rows for batch in reader)
+                row_count = sum(_bounded_rows(batch) for batch in reader)
             mapped.seek(0)
             with pa.ipc.open_stream(mapped) as reader:
                 _columns(asked.table, reader.schema.names)
@@ -272,6 +282,12 @@ def _arrow(cursor: duckdb.DuckDBPyConnection, asked: Import) -> Iterator[Source]
                         cursor.unregister(_ARROW_VIEW)
     except (pa.ArrowException, OSError) as error:
         raise file_invalid("it is not a whole Arrow IPC stream") from error
+
+
+def _bounded_rows(batch: pa.RecordBatch) -> int:
+    if batch.num_rows > _ARROW_BATCH_ROWS_MAX:
+        raise file_invalid(f"it has a batch of more than {_ARROW_BATCH_ROWS_MAX} rows")
+    return int(batch.num_rows)
 
 
 def _with_row_numbers(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:

@@ -13,6 +13,7 @@ from chassis.faults import InvalidArgument
 from table_service import sandbox
 from table_service.store.readers import read_arrow
 from table_service.store.rows import row_not_found
+from table_service.store.statements import bound, serialised
 from table_service.store.transaction import physical
 from table_service.tables import Table
 from table_service.types import ROW_ID, SYSTEM_COLUMNS, Column, outgoing_list
@@ -79,7 +80,8 @@ class Lister:
         Raises:
             InvalidArgument: SQL_INVALID or SQL_REFUSED for the filter.
         """
-        where, parameters = f"{ROW_ID} > {page.after:d}", {}
+        where = f"{ROW_ID} > {page.after:d}"
+        parameters: dict[str, object] = {}
         if page.filter:
             names = tuple(column.name for column in (*SYSTEM_COLUMNS, *table.columns))
             checked = self._filter(cursor, page.filter, names)
@@ -87,7 +89,7 @@ class Lister:
                 raise InvalidArgument(
                     "SQL_INVALID", f"the filter's ${name} has no value", parameter=name
                 )
-            parameters = {name: page.parameters[name] for name in checked.parameters}
+            parameters = bound({name: page.parameters[name] for name in checked.parameters})
             where = f"{where} AND {checked.sql}"
         found = read_arrow(
             cursor,
@@ -115,10 +117,7 @@ def _unchecked(written: str, columns: tuple[str, ...]) -> list[_Filter]:
 
 
 def _check(cursor: duckdb.DuckDBPyConnection, written: str, columns: tuple[str, ...]) -> _Filter:
-    statement = sandbox.expression_statement(written)
-    [[serialized]] = cursor.execute(
-        "SELECT json_serialize_sql($1::VARCHAR)", [statement]
-    ).fetchall()
+    serialized = serialised(cursor, sandbox.expression_statement(written))
     tree = sandbox.parse(serialized)
     sandbox.check_expression(tree, columns)
     [[checked]] = cursor.execute("SELECT json_deserialize_sql($1::JSON)", [serialized]).fetchall()

@@ -29,7 +29,14 @@ from table_service.store.statements import (
     reading,
 )
 from table_service.store.watch import Stop, Watch
-from table_service.tables import MAIN, Table, check_namespace, full_name, table_not_found
+from table_service.tables import (
+    MAIN,
+    Table,
+    check_namespace,
+    check_whole,
+    full_name,
+    table_not_found,
+)
 from table_service.types import SYSTEM_COLUMNS, Column, Kind, Type, quoted, sql_type
 
 # Tried in turn for parameters whose values are not known: some functions refuse a null.
@@ -231,12 +238,14 @@ def _create_stand_ins(
     A column of unknown type stands in as a bare NULL, which DuckDB lets be whatever the query makes of it.
 
     Raises:
-        InvalidArgument: SQL_INVALID if two relations have one name, or two columns of one.
+        InvalidArgument: SQL_INVALID if two relations have one name, or two columns of one, or a column has a
+            type that is not whole.
     """
     found: dict[str, Relation] = {}
     for at, (name, columns) in enumerate(sorted(relations.items())):
         if fold(name) in found:
             raise InvalidArgument("SQL_INVALID", f"two relations are called {name!r}", name=name)
+        check_whole(columns)
         table = f"stand_in_{at}"
         selected = ", ".join(f"{_nothing_of(c.type)} AS {quoted(c.name)}" for c in columns)
         cursor.execute(f"CREATE TEMPORARY VIEW {table} AS SELECT {selected} WHERE false")

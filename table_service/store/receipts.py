@@ -16,9 +16,12 @@ import pyarrow as pa
 
 from chassis.faults import AlreadyExists
 from table_service.store.key_hashes import KeyHashes, key_hash
+from table_service.store.transaction import Transaction
 
 RECEIPT_TTL = timedelta(hours=24)
 PRUNED_ROWS_MAX = 5_000
+# Longer than a receipt lives, so that a clock set back a little forgets none.
+_GENERATION = RECEIPT_TTL + timedelta(hours=1)
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS catalog.receipts (
@@ -80,14 +83,22 @@ class Receipts:
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         hashes = cursor.sql("SELECT key_hash FROM catalog.receipts").to_arrow_table()
         self._hashes = KeyHashes(hashes.column(0))
+        # What was remembered before; forgotten when all of its receipts have lived their time.
+        self._older = KeyHashes(pa.chunked_array([], pa.int64()))
+        self._since: datetime | None = None
         self._lock = threading.Lock()
+
+    def may_have(self, key: ReceiptKey) -> bool:
+        """Return False if there is no receipt for the key, without asking the store."""
+        with self._lock:
+            return self._knows(key.hash)
 
     def find(
         self, cursor: duckdb.DuckDBPyConnection, keys: Sequence[ReceiptKey], now: datetime
     ) -> Mapping[tuple[str, str], Receipt]:
         """Return what was answered before, by (subject, request_id); one statement at the most."""
         with self._lock:
-            hashes = [hash_ for key in keys if (hash_ := key.hash) in self._hashes]
+            hashes = [hash_ for key in keys if self._knows(hash_ := key.hash)]
         if not hashes:
             return {}
         rows = cursor.execute(
@@ -100,24 +111,39 @@ class Receipts:
             for subject, request_id, digest, response in rows
         }
 
-    def remember(self, keys: Sequence[ReceiptKey]) -> None:
+    def remember(self, keys: Sequence[ReceiptKey], now: datetime) -> None:
         """Note keys whose receipts have been committed."""
         with self._lock:
+            self._since = self._since or now
+            if now - self._since >= _GENERATION:
+                self._older, self._hashes = (
+                    self._hashes,
+                    KeyHashes(pa.chunked_array([], pa.int64())),
+                )
+                self._since = now
             self._hashes.update(key.hash for key in keys)
 
+    def _knows(self, hash_: int) -> bool:
+        return hash_ in self._hashes or hash_ in self._older
 
-def receipt_rows(answered: Sequence[tuple[ReceiptKey, bytes]], now: datetime) -> pa.Table:
-    """Return the rows to insert into catalog.receipts."""
-    expire_time = _stored(now + RECEIPT_TTL)
-    columns = [
-        pa.array([key.hash for key, _ in answered], pa.int64()),
-        pa.array([key.subject for key, _ in answered], pa.string()),
-        pa.array([key.request_id for key, _ in answered], pa.string()),
-        pa.array([key.digest for key, _ in answered], pa.binary()),
-        pa.array([response for _, response in answered], pa.binary()),
-        pa.array([expire_time] * len(answered), pa.timestamp("us")),
+
+def store_receipts(transaction: Transaction, answered: Sequence[tuple[ReceiptKey, bytes]]) -> None:
+    """Keep answers in the transaction of what they answer."""
+    expire_time = _stored(transaction.now + RECEIPT_TTL)
+    rows = [
+        (key.hash, key.subject, key.request_id, key.digest, response, expire_time)
+        for key, response in answered
     ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+    if len(rows) == 1:
+        # Half the time of what follows, and most commits have one.
+        transaction.rows("INSERT INTO catalog.receipts VALUES ($1, $2, $3, $4, $5, $6)", rows[0])
+    elif rows:
+        columns = [
+            pa.array(values, field.type)
+            for values, field in zip(zip(*rows, strict=True), SCHEMA, strict=True)
+        ]
+        view = transaction.show(pa.Table.from_arrays(columns, schema=SCHEMA))
+        transaction.rows(f"INSERT INTO catalog.receipts SELECT * FROM {view}")
 
 
 def prune(cursor: duckdb.DuckDBPyConnection, now: datetime) -> int:

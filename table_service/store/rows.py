@@ -70,8 +70,9 @@ def upsert_from(
     first = transaction.take_row_ids(table, row_count)
     inserted = transaction.changed(
         f"INSERT INTO {target} ({_names(columns)}, {ROW_ID}, {VERSION})"
-        f" SELECT {_names(columns)}, {first} + __at, 1 FROM {source} AS s"
-        f" ANTI JOIN (SELECT {keys} FROM {target}) AS t ON {same} ORDER BY __at"
+        f" SELECT {_names(columns)}, $1 + __at, 1 FROM {source} AS s"
+        f" ANTI JOIN (SELECT {keys} FROM {target}) AS t ON {same} ORDER BY __at",
+        [first],
     )
     return inserted, updated
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import BinaryIO
 
 from chassis.faults import ResourceExhausted, Unavailable
 from chassis.ids import IdMaker
+
+# Below this, the disk is for what people write, not for results and files on their way.
+FREE_BYTES_MIN = 256 * 1024 * 1024
 
 
 class Spool:
@@ -37,6 +41,14 @@ class Spool:
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def passed(self, path: Path) -> ResourceExhausted | None:
+        """Return the fault of the limit that a file being written has passed, if any; it may be gone."""
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return None
+        return self.too_large() if size > self.file_bytes_max else disk_nearly_full(self._folder)
 
     def too_large(self) -> ResourceExhausted:
         """Return the fault of a file past the limit."""
@@ -73,12 +85,14 @@ class SpooledFile:
         """Add bytes.
 
         Raises:
-            ResourceExhausted: FILE_TOO_LARGE.
+            ResourceExhausted: FILE_TOO_LARGE; QUERY_LIMIT if the disk is nearly full.
             Unavailable: STORE_UNAVAILABLE if the disk is full.
         """
         self.byte_count += len(chunk)
         if self.byte_count > self._spool.file_bytes_max:
             raise self._spool.too_large()
+        if fault := disk_nearly_full(self.path.parent):
+            raise fault
         if self._text:
             self._look_at(chunk)
         with disk_faults():
@@ -97,6 +111,13 @@ class SpooledFile:
             seen = self._last + chunk
             self.fractions = b"." in chunk or b"e-" in seen or b"E-" in seen
             self._last = chunk[-1:]
+
+
+def disk_nearly_full(folder: Path) -> ResourceExhausted | None:
+    """Return the fault of a disk that must be left to the store, if it is one."""
+    if shutil.disk_usage(folder).free >= FREE_BYTES_MIN:
+        return None
+    return ResourceExhausted("QUERY_LIMIT", "the disk is nearly full")
 
 
 @contextmanager

@@ -259,9 +259,18 @@ def batches(
         raise duckdb.InvalidInputException(sentence) from error
 
 
-def _checked_tree(cursor: duckdb.DuckDBPyConnection, sql: str) -> JsonObject:
+def serialised(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """Return a caller's statement as DuckDB's JSON, for the sandbox to read.
+
+    Raises:
+        InvalidArgument: SQL_REFUSED if it is too deep or too large to be read.
+    """
     _refuse_deep_brackets(sql)
-    tree = sandbox.parse(_serialised(cursor, sql))
+    return _serialised(cursor, sql)
+
+
+def _checked_tree(cursor: duckdb.DuckDBPyConnection, sql: str) -> JsonObject:
+    tree = sandbox.parse(serialised(cursor, sql))
     sandbox.check_statement(tree)
     return tree
 

@@ -112,8 +112,8 @@ class Watch:
         # Ends when closed.
         while not self._closing:
             with self._changed:
-                if not self._watched:
-                    self._changed.wait()
+                # Under the lock, or a close between the two would never be heard.
+                self._changed.wait_for(lambda: self._watched or self._closing)
                 for watched in self._watched:
                     if self._must_end(watched):
                         watched.cursor.interrupt()

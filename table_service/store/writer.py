@@ -23,7 +23,7 @@ from chassis.clock import Clock
 from chassis.faults import Fault, ResourceExhausted
 from table_service.store import rows as row_store
 from table_service.store.errors import breaks, store_unavailable, write_fault
-from table_service.store.receipts import ReceiptKey, Receipts, prune, receipt_rows
+from table_service.store.receipts import ReceiptKey, Receipts, prune, store_receipts
 from table_service.store.row_ids import RowIds
 from table_service.store.transaction import Batches, Statements, Transaction, roll_back
 from table_service.tables import Catalog, Table
@@ -262,9 +262,7 @@ class Writer:
                 else:
                     _insert(transaction, list(members))
             receipts = [(w.write.receipt, w.response) for w in group if w.write.receipt is not None]
-            if receipts:
-                view = transaction.show(receipt_rows(receipts, transaction.now))
-                self._statements.run(f"INSERT INTO catalog.receipts SELECT * FROM {view}")
+            store_receipts(transaction, receipts)
             self._statements.run("COMMIT")
             committed = True
         finally:
@@ -273,7 +271,7 @@ class Writer:
                 roll_back(self._cursor)
             self._batches.end(committed=committed)
         self._row_ids.committed()
-        self._receipts.remember([key for key, _ in receipts])
+        self._receipts.remember([key for key, _ in receipts], transaction.now)
         self.catalog = transaction.catalog
         for callback in transaction.after_commit:
             callback()

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2
 
 from chassis.client import connect
@@ -242,3 +243,17 @@ async def serving(
         heavy.close()
         store.close()
         watch.close()
+
+
+FLIGHTS = b"id,carrier,delay\n1,UA,5\n2,AA,-3\n3,UA,11\n4,DL,\n"
+
+
+async def refused(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call
+    return failed.value
+
+
+async def create_dataset(client: Client, sql: str, **fields: Any) -> Any:
+    request = query_service_pb2.CreateDatasetRequest(sql=sql, **fields)
+    return await client.call(client.queries.CreateDataset, request)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis.faults import InvalidArgument
+from chassis.tables import typed_rows
 from chassis.values import Json, Span, to_value
 from flux.table.v1 import rows_pb2
 from table_service import codec
@@ -325,3 +326,11 @@ def test_a_result_that_has_no_form_outside_is_a_fault(
     with pytest.raises(InvalidArgument) as raised:
         codec.encode(found, columns, Rows.ENCODING_TYPED)
     assert raised.value.reason == "QUERY_FAILED"
+
+
+def test_an_integer_is_taken_where_a_double_holds_it() -> None:
+    columns = (Column(name="a", type=Type(kind=Kind.DOUBLE)),)
+    rows = typed_rows(("a",), [(5,), (1.5,), (None,), (0,)])
+    assert codec.decode(rows, columns).column("a").to_pylist() == [5.0, 1.5, None, 0.0]
+    with pytest.raises(InvalidArgument, match="not exact"):
+        codec.decode(typed_rows(("a",), [(2**53 + 1,)]), columns)

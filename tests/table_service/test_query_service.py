@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-import grpc
 import pyarrow as pa
 import pytest
-from google.protobuf.duration_pb2 import Duration
 
-from chassis.values import Json, Span, to_value
+from chassis.values import Json, Span
 from flux.table.v1 import query_service_pb2 as messages
-from flux.table.v1 import row_service_pb2, rows_pb2
-from table_service.datasets import expired
-from table_service.store.datasets import drop_datasets
+from flux.table.v1 import rows_pb2
 from table_service.store.heavy import HeavyLimits
-from tests.support.clock import ManualClock
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually_true
 from tests.table_service.serving import (
-    Client,
     Kind,
     Served,
     column,
-    new_request_id,
+    create_dataset,
     reason,
+    refused,
     serving,
 )
 
@@ -42,33 +35,6 @@ ENDLESS = (
 )
 # DuckDB 1.5 does not parse what 2.0 parses and the sandbox refuses.
 REFUSED_OR_INVALID = "SQL_REFUSED or SQL_INVALID"
-FLIGHTS = b"id,carrier,delay\n1,UA,5\n2,AA,-3\n3,UA,11\n4,DL,\n"
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    async with serving(tmp_path) as served:
-        client = served.client()
-        await client.create_table(
-            "flights",
-            column("id", Kind.KIND_INT64, not_null=True),
-            column("carrier", Kind.KIND_STRING),
-            column("delay", Kind.KIND_INT32),
-            keys=[["id"]],
-        )
-        await client.import_file("flights", FLIGHTS)
-        yield served
-
-
-async def refused(call: Any) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await call
-    return failed.value
-
-
-async def create_dataset(client: Client, sql: str, **fields: Any) -> Any:
-    request = messages.CreateDatasetRequest(sql=sql, **fields)
-    return await client.call(client.queries.CreateDataset, request)
 
 
 async def test_query_answers_header_rows_and_summary(served: Served) -> None:
@@ -245,18 +211,13 @@ async def test_client_that_goes_stops_its_query(served: Served) -> None:
     request = messages.QueryRequest(sql=ENDLESS)
     call = client.queries.Query(request, metadata=client.metadata)
     waiting = asyncio.create_task(call.read())
-    await eventually(lambda: _is(served.heavy.query_jobs._jobs == 1))
-    await asyncio.sleep(0.2)
+    await eventually_true(lambda: served.heavy.query_jobs._jobs == 1)
     call.cancel()
     started = time.monotonic()
-    await eventually(lambda: _is(served.heavy.query_jobs._jobs == 0), every_s=0.005)
+    await eventually_true(lambda: served.heavy.query_jobs._jobs == 0, every_s=0.005)
     assert time.monotonic() - started < 0.5
     with pytest.raises(asyncio.CancelledError):
         await waiting
-
-
-async def _is(found: bool) -> bool:
-    return found
 
 
 async def test_query_past_its_time_is_stopped(tmp_path: Path) -> None:
@@ -295,7 +256,7 @@ async def test_queries_past_the_queue_are_refused(tmp_path: Path) -> None:
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
-        await eventually(lambda: _is(served.heavy.query_jobs._jobs == 0))
+        await eventually_true(lambda: served.heavy.query_jobs._jobs == 0)
         assert await client.values("SELECT 1") == [(1,)]
 
 
@@ -364,110 +325,3 @@ async def test_describe_takes_parameters_that_refuse_null(served: Served) -> Non
     )
     answer = await client.call(client.queries.DescribeQuery, request)
     assert [c.name for c in answer.columns] == ["q"]
-
-
-async def test_dataset_is_read_by_the_name_it_is_given(served: Served) -> None:
-    client = served.client()
-    made = await create_dataset(
-        client,
-        "SELECT carrier, delay FROM flights WHERE delay > $least ORDER BY delay",
-        parameters={"least": to_value(0)},
-        preview_row_count=1,
-    )
-    assert made.dataset.row_count == 2
-    assert made.dataset.owner == "usr_1"
-    assert [c.name for c in made.dataset.columns] == ["carrier", "delay"]
-    assert len(made.preview.typed.rows) == 1
-    found = await client.values(
-        "SELECT sum(l.delay) FROM late l JOIN flights f USING (carrier)",
-        datasets={"late": made.dataset.id},
-    )
-    assert found == [(32,)]
-    named_alike = await client.values(
-        "SELECT (SELECT count(*) FROM flights), (SELECT count(*) FROM main.flights)",
-        datasets={"flights": made.dataset.id},
-    )
-    assert named_alike == [(2, 4)]
-
-
-async def test_dataset_keeps_types_that_tables_lack_as_the_nearest(served: Served) -> None:
-    client = served.client()
-    made = await create_dataset(
-        client,
-        "SELECT 'a'::ENUM('a', 'b') AS e, NULL AS n, 1::UTINYINT AS u, {'x': 1} AS s, 1 AS a, 2 AS a,"
-        " TIME '10:00' AS t, MAP {1: 'x'} AS m",
-        preview_row_count=10,
-    )
-    assert [c.name for c in made.dataset.columns] == ["e", "n", "u", "s", "a", "a_1", "t", "m"]
-    found = await client.values("SELECT e, n, u, s.x, a_1 FROM d", datasets={"d": made.dataset.id})
-    assert found == [("a", None, 1, 1, 2)]
-
-
-async def test_dataset_is_its_owners_alone(served: Served) -> None:
-    client, other = served.client(), served.client("usr_2", "admin")
-    made = await create_dataset(client, "SELECT 1 AS x")
-    id_ = made.dataset.id
-    get = messages.GetDatasetRequest(dataset_id=id_)
-    assert (await client.call(client.queries.GetDataset, get)).dataset == made.dataset
-    for call in (
-        other.call(other.queries.GetDataset, get),
-        other.query("SELECT * FROM d", datasets={"d": id_}),
-    ):
-        assert reason(await refused(call)) == "DATASET_NOT_FOUND"
-    delete = messages.DeleteDatasetRequest(dataset_id=id_)
-    await other.call(other.queries.DeleteDataset, delete)
-    assert (await client.call(client.queries.GetDataset, get)).dataset == made.dataset
-    await client.call(client.queries.DeleteDataset, delete)
-    await client.call(client.queries.DeleteDataset, delete)
-    error = await refused(client.call(client.queries.GetDataset, get))
-    assert reason(error) == "DATASET_NOT_FOUND"
-
-
-async def test_same_request_id_gives_the_same_dataset(served: Served) -> None:
-    client, id_ = served.client(), new_request_id()
-    first = await create_dataset(
-        client, "SELECT random() AS r", request_id=id_, preview_row_count=1
-    )
-    again = await create_dataset(
-        client, "SELECT random() AS r", request_id=id_, preview_row_count=1
-    )
-    assert again == first
-    assert len(served.store.datasets) == 1
-    error = await refused(create_dataset(client, "SELECT 2 AS r", request_id=id_))
-    assert reason(error) == "REQUEST_ID_REUSED"
-
-
-async def test_dataset_lives_its_time(tmp_path: Path) -> None:
-    clock = ManualClock()
-    async with serving(tmp_path, clock=clock) as served:
-        client = served.client()
-        made = await create_dataset(client, "SELECT 1 AS x", ttl=Duration(seconds=60))
-        kept = await create_dataset(client, "SELECT 1 AS x", ttl=Duration(seconds=120))
-        clock.advance(timedelta(seconds=61))
-        get = messages.GetDatasetRequest(dataset_id=made.dataset.id)
-        error = await refused(client.call(client.queries.GetDataset, get))
-        assert reason(error) == "DATASET_NOT_FOUND"
-        gone = expired(served.store.datasets, clock.now())
-        assert gone == [made.dataset.id]
-        await drop_datasets(served.store.writer, served.store.datasets, gone)
-        assert list(served.store.datasets) == [kept.dataset.id]
-        cursor = served.store.database.cursor()
-        tables = cursor.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'datasets'"
-        ).fetchall()
-        assert tables == [(kept.dataset.id,)]
-
-
-async def test_small_writes_go_on_while_a_dataset_is_made(served: Served) -> None:
-    client = served.client()
-    sql = "SELECT range AS n, md5(range::VARCHAR) AS h FROM range(2000000)"
-    making = asyncio.create_task(create_dataset(client, sql))
-    written = 0
-    while not making.done():
-        row = rows_pb2.TypedRow(values=[to_value(1000 + written), to_value("ZZ")])
-        typed = rows_pb2.TypedRows(columns=["id", "carrier"], rows=[row])
-        request = row_service_pb2.InsertRowsRequest(table="flights", rows=Rows(typed=typed))
-        await client.call(client.rows.InsertRows, request)
-        written += 1
-    assert (await making).dataset.row_count == 2_000_000
-    assert written > 10

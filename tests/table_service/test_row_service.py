@@ -92,7 +92,7 @@ async def test_every_bad_value_is_named(client: Client) -> None:
     assert [violation.field for violation in violations] == [
         "rows.typed.rows[0].values[1]",
         "rows.typed.rows[2].values[1]",
-        "rows.[1].key",
+        "rows.typed.rows[1].key",
     ]
     assert await listed(client) == []
 

@@ -18,7 +18,14 @@ from chassis.clock import SystemClock
 from chassis.faults import Aborted, AlreadyExists, FailedPrecondition, Fault, NotFound
 from table_service.store import Store, mutations, open_store
 from table_service.store import rows as row_store
-from table_service.store.catalog import Dataset, drop_dataset, record_dataset
+from table_service.store.catalog import (
+    Dataset,
+    LayoutUnknown,
+    drop_dataset,
+    prepare,
+    record_dataset,
+)
+from table_service.store.database import open_database
 from table_service.store.receipts import ReceiptKey
 from table_service.store.transaction import Transaction, dataset_relation
 from table_service.store.writer import Change
@@ -230,6 +237,20 @@ async def test_receipts_are_forgotten_after_a_day(tmp_path: Path) -> None:
             await store.writer.submit(insert(("a", 1), key=receipt("r1")))
 
 
+async def test_receipts_are_found_as_long_as_they_live_and_take_no_room_after(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    with opened(tmp_path, clock) as store:
+        create(store, EVENTS, ITEMS)
+        for hour in range(100):
+            await store.writer.submit(insert((f"{hour}", 1), key=receipt(f"r{hour}")))
+            for before in range(max(0, hour - 23), hour + 1):
+                assert store.receipts.may_have(receipt(f"r{before}"))
+            clock.advance(timedelta(hours=1))
+        assert not any(store.receipts.may_have(receipt(f"r{hour}")) for hour in range(40))
+
+
 async def test_preconditions_are_checked_before_anything_changes(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         create(store, ITEMS)
@@ -295,6 +316,7 @@ async def test_a_dataset_that_does_not_fit_names_its_rows(tmp_path: Path) -> Non
                 f"CREATE TABLE {dataset_relation('ds_1')} AS SELECT 'k' AS key, i / 2 AS size"
                 " FROM range(3) r(i)"
             )
+            record_dataset(transaction, dataset, store.datasets)
             return b""
 
         await store.bulk.run(make)
@@ -302,3 +324,20 @@ async def test_a_dataset_that_does_not_fit_names_its_rows(tmp_path: Path) -> Non
         with pytest.raises(Fault) as raised:
             await store.writer.submit(change(lambda t: mutations.apply(t, [], [step])))
         assert raised.value.message == "row 1, column 'size': '0.5' does not fit INT64"
+
+
+def test_a_file_of_a_newer_layout_is_left_as_it_is(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        cursor = store.database.cursor()
+        cursor.execute("UPDATE catalog.layout SET version = 2")
+        cursor.execute("DROP TABLE catalog.row_ids")
+        cursor.close()
+        store.writer.broken = True
+    database = open_database(tmp_path, LIMITS)
+    cursor = database.cursor()
+    with pytest.raises(LayoutUnknown):
+        prepare(cursor)
+    tables = cursor.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    cursor.close()
+    database.close()
+    assert ("row_ids",) not in tables

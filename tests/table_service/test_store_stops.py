@@ -118,3 +118,59 @@ def test_a_disk_that_is_full_stops_the_store_and_loses_nothing(tmp_path: Path) -
     assert (reason, broken) == ("STORE_UNAVAILABLE", "True")
     with opened(tmp_path) as store:
         assert {size for _, size, _ in stored(store).values()} >= set(range(int(count)))
+
+
+_FILLS_THE_DISK_IN_BULK = """
+import asyncio, os, resource, signal, sys
+from hashlib import md5
+from pathlib import Path
+from flux.table.v1 import row_service_pb2
+from tests.support.waiting import eventually_true
+from tests.table_service.serving import Kind, column, create_dataset, reason, refused, serving
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+async def main(folder, kind):
+    async with serving(folder) as served:
+        client = served.client()
+        await client.create_table("t", column("n", Kind.KIND_INT64), column("s", Kind.KIND_STRING))
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+
+        async def upload():
+            # The file itself is received whole, in pieces that are written as they come.
+            header = row_service_pb2.ImportHeader(table="t", format=row_service_pb2.FILE_FORMAT_CSV)
+            yield row_service_pb2.ImportRowsRequest(header=header)
+            content = b"n,s\\n" + b"".join(
+                b"%d,%s\\n" % (n, md5(b"%d" % n).hexdigest().encode()) for n in range(250_000)
+            )
+            content = content[: content.rindex(b"\\n", 0, 8 << 20)].ljust(8 << 20, b"x")
+            for at in range(0, 8 << 20, 1 << 20):
+                yield row_service_pb2.ImportRowsRequest(chunk=content[at : at + (1 << 20)])
+            await eventually_true(
+                lambda: sum(file.stat().st_size for file in served.store.spool.iterdir()) == 8 << 20
+            )
+            limit()
+
+        if kind == "import":
+            call = client.rows.ImportRows(upload(), metadata=client.metadata)
+        else:
+            limit()
+            call = create_dataset(client, "SELECT range, md5(range::VARCHAR) FROM range(2000000)")
+        error = await refused(call)
+        print(reason(error), served.store.writer.broken, flush=True)
+        os._exit(0)
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["import", "dataset"])
+def test_a_file_that_bulk_work_cannot_write_stops_the_store(tmp_path: Path, kind: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", _FILLS_THE_DISK_IN_BULK, str(tmp_path), kind],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout.splitlines()[-1:] == ["STORE_UNAVAILABLE True"], process.stderr
