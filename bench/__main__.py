@@ -20,7 +20,7 @@ from bench.bulk import measure_bulk
 from bench.calls import measure_gateway
 from bench.measurement import Measurement
 from bench.runs import measure_runs
-from deploy.processes import Processes, free_ports
+from deploy.processes import Processes, free_ports, interrupt_on_termination
 from flux.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -83,6 +83,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="How long each rate is measured.")] = 8.0,
 ) -> None:
     """Measure FluxEngine on this machine."""
+    interrupt_on_termination()
     folder = Path(tempfile.mkdtemp(prefix="flux-bench-"))
     stack = Processes(folder=folder / "stack", ports=free_ports())
     try:

@@ -161,6 +161,12 @@ class Processes:
         return "\n".join([f"{_MODULES[service]} {what}; the end of {log}:", *lines])
 
 
+def interrupt_on_termination() -> None:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, so that what it started is stopped too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
 def choose_ports(wanted: Mapping[str, int] = DEFAULT_PORTS) -> dict[str, int]:
     """Return a port a service: the one wanted if nobody listens there, else a free one."""
     with ExitStack() as stack:

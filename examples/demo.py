@@ -23,7 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.processes import Processes, StackFailed, choose_ports
+from deploy.processes import (
+    Processes,
+    StackFailed,
+    choose_ports,
+    interrupt_on_termination,
+)
 from examples import flights
 from examples.client import Client
 from flux.workflow.v1 import run_pb2
@@ -176,6 +181,7 @@ def demo(
     password_file: Annotated[Path | None, typer.Option(help="The admin's password there.")] = None,
 ) -> None:
     """Run the main job and show what it made."""
+    interrupt_on_termination()
     watch = Stopwatch()
     try:
         if gateway:

@@ -124,7 +124,8 @@ def test_demo_command_runs_and_cleans_up_after_itself() -> None:
     assert "three things to try next" in done.stdout
 
 
-def test_demo_command_ends_cleanly_on_ctrl_c() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_command_ends_cleanly_when_it_is_stopped(number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "examples.demo"],
         cwd=ROOT,
@@ -137,7 +138,7 @@ def test_demo_command_ends_cleanly_on_ctrl_c() -> None:
         for line in process.stdout:
             if "gateway listens on" in line:
                 break
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         rest = process.stdout.read()
         end = time.monotonic() + 60
         assert process.wait(timeout=max(1, end - time.monotonic())) == 130, rest
