@@ -49,7 +49,7 @@ def test_nothing_generated_and_no_registry_address_is_committed() -> None:
     for path in committed("requirements*.txt"):
         text = path.read_text(encoding="utf-8")
         assert "://" not in text
-        assert "--index-url" not in text
+        assert "index-url" not in text
 
 
 def test_no_test_mocks() -> None:
