@@ -27,6 +27,7 @@ from deploy.processes import (
     Processes,
     StackFailed,
     choose_ports,
+    free_ports,
     interrupt_on_termination,
 )
 from examples import flights
@@ -166,7 +167,13 @@ def stack_of_its_own(watch: Stopwatch) -> Iterator[tuple[str, str]]:
     stack = Processes(folder=fresh, ports=choose_ports())
     try:
         with watch.measure("start 4 services"), console.status("starting four services"):
-            stack.start_all()
+            try:
+                stack.start_all()
+            except StackFailed:
+                # Somebody took a port between the look and the use of it: others are free.
+                stack.stop_all()
+                stack.ports = free_ports()
+                stack.start_all()
         password = stack.secrets.admin_password.read_text(encoding="utf-8").strip()
         yield stack.address("gateway"), password
     finally:
