@@ -14,7 +14,7 @@ from table_service import wire
 from table_service.store import Store
 from table_service.store.datasets import watched
 from table_service.store.errors import write_fault
-from table_service.store.exports import export
+from table_service.store.exports import export, grows_in_order
 from table_service.store.heavy import Heavy
 from table_service.store.import_faults import explain
 from table_service.store.imports import Format, Import, LoadFailed, load
@@ -92,13 +92,15 @@ class Transfers:
     async def export_rows(
         self, request: messages.ExportRowsRequest, principal: Principal
     ) -> AsyncIterator[messages.ExportRowsResponse]:
-        """Write the table into a file and send it on as it grows; a slow reader holds no snapshot."""
+        """Write the table into a file and send that on; a slow reader holds no snapshot."""
         table = resolve(self._store.writer.catalog, request.table, principal, writes=False)
         columns = tuple(table.column(name) for name in request.columns) or table.columns
-        stop = Stop()
+        format_, stop = _FORMATS[request.format], Stop()
         with self._spool.file() as path:
-            writing = self._start_export(table, columns, _FORMATS[request.format], path, stop)
+            writing = self._start_export(table, columns, format_, path, stop)
             try:
+                if not grows_in_order(format_):
+                    await asyncio.wrap_future(writing)
                 byte_count = 0
                 async for chunk in _follow(path, writing):
                     byte_count += len(chunk)

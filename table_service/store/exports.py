@@ -25,6 +25,15 @@ _COPY_OPTIONS = {
 _WRITERS = {Format.CSV: to_csv, Format.PARQUET: to_parquet, Format.JSON_LINES: to_json_lines}
 
 
+def grows_in_order(format_: Format) -> bool:
+    """Return whether the file can be read while it is being written.
+
+    DuckDB's own writers put blocks at offsets from several threads: before the end, a part that
+    is not written yet reads as zeros.
+    """
+    return format_ is Format.ARROW_IPC
+
+
 def export(
     cursor: duckdb.DuckDBPyConnection,
     table: Table,
@@ -32,10 +41,7 @@ def export(
     format_: Format,
     path: Path,
 ) -> int:
-    """Write every row of the table into the file, from its beginning on; return how many.
-
-    The file only grows, so it can be followed.
-    """
+    """Write every row of the table into the file; return how many."""
     with reading(cursor):
         if format_ is Format.ARROW_IPC:
             return _export_arrow(cursor, table, columns, path)

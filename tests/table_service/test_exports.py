@@ -81,6 +81,19 @@ async def test_reader_of_an_export_that_goes_stops_it(served: Served) -> None:
     await eventually_true(lambda: served.heavy.export_jobs._jobs == 0)
 
 
+@pytest.mark.parametrize("file_format", [CSV, PARQUET, JSON_LINES])
+async def test_what_duckdb_writes_out_of_order_is_sent_when_it_is_whole(
+    served: Served, file_format: Any
+) -> None:
+    client = served.client()
+    await client.create_table("long", column("s", Kind.KIND_STRING))
+    await client.import_file("long", b"s\n" + b"".join(b"%0100d\n" % n for n in range(200_000)))
+    request = messages.ExportRowsRequest(table="long", format=file_format)
+    call = client.rows.ExportRows(request, metadata=client.metadata)
+    await anext(aiter(call))
+    assert served.heavy.export_jobs._jobs == 0
+
+
 KINDS: list[tuple[Any, dict[str, Any], st.SearchStrategy[Any]]] = [
     (Kind.KIND_BOOL, {}, st.booleans()),
     (Kind.KIND_INT16, {}, st.integers(-(2**15), 2**15 - 1)),
