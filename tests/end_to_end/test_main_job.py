@@ -126,6 +126,8 @@ def test_demo_command_runs_and_cleans_up_after_itself() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_demo_command_ends_cleanly_when_it_is_stopped(number: signal.Signals) -> None:
+    # A shell that runs the tests in the background has them, and so the demo, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [sys.executable, "-m", "examples.demo"],
         cwd=ROOT,
