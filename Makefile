@@ -84,16 +84,31 @@ lint: protos ## ruff, mypy, import-linter, buf: lint, format and breaking.
 test: protos ## Run every test, in parallel, with coverage.
 	pytest -n $${TEST_PROCESSES:-auto} --dist loadgroup --cov --cov-report=term --cov-fail-under=80 -m "not docker"
 
+# DuckDB 1.5 lies beside the environment and comes first on the path; nothing else differs.
+.duckdb15/.installed: requirements-duckdb15.txt $(VENV)/.installed
+	@rm -rf .duckdb15
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target .duckdb15 -r requirements-duckdb15.txt
+	@touch $@
+
+.PHONY: test-duckdb15
+test-duckdb15: protos .duckdb15/.installed ## Run table_service's tests on DuckDB 1.5.
+	@PYTHONPATH=$(CURDIR)/.duckdb15 python -c 'import duckdb; assert duckdb.__version__.startswith("1.5."), duckdb'
+	PYTHONPATH=$(CURDIR)/.duckdb15 pytest -n $${TEST_PROCESSES:-auto} --dist loadgroup -m "not docker" tests/table_service
+
 .PHONY: test-docker
 test-docker: protos ## Bring the containers up for real and run the main job there.
 	pytest -n 0 -m docker
 
 .PHONY: check
-check: lint test ## Everything that must be green before a commit.
+check: lint test-duckdb15 test ## Everything that must be green before a commit.
 
 .PHONY: bench
-bench: protos ## Measure runs, bulk transfer and the gateway; prints a table.
+bench: protos ## Measure rows, runs, bulk transfer and the gateway; prints a table.
 	@$(BIN)/python -m bench
+
+.PHONY: bench-long
+bench-long: protos ## Measure also small calls beside heavy work, and ten million rows: some minutes more.
+	@$(BIN)/python -m bench --long
 
 .PHONY: clean
 clean: ## Remove everything that was made here, data of `make run` included.

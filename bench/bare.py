@@ -37,6 +37,37 @@ def commit_seconds(folder: Path) -> float:
     return statistics.median(taken)
 
 
+def point_read_seconds(folder: Path, row_count: int) -> float:
+    """Return the median seconds of reading one small row by its number."""
+    connection = open_bare(folder)
+    connection.execute("CREATE TABLE rows (id BIGINT, name VARCHAR, amount DOUBLE)")
+    connection.execute(
+        f"INSERT INTO rows SELECT i, 'name of row number ' || i, i / 2 FROM range({row_count}) r(i)"
+    )
+    taken = []
+    for number in range(_COMMITS):
+        start = time.perf_counter()
+        connection.execute("SELECT * FROM rows WHERE id = $1", [number]).fetchall()
+        taken.append(time.perf_counter() - start)
+    connection.close()
+    return statistics.median(taken)
+
+
+def query_seconds(folder: Path, file: Path, null_text: str, sql: str) -> float:
+    """Return the median seconds of a query over the rows of a CSV file, which are in the table `t`."""
+    connection = open_bare(folder)
+    connection.execute(
+        f"CREATE TABLE t AS SELECT * FROM read_csv('{file}', nullstr=['{null_text}', ''], header=true)"
+    )
+    taken = []
+    for _ in range(_COMMITS):
+        start = time.perf_counter()
+        connection.execute(sql).fetchall()
+        taken.append(time.perf_counter() - start)
+    connection.close()
+    return statistics.median(taken)
+
+
 def empty_rpc_seconds() -> float:
     """Return the median seconds of one unary call of no bytes between a grpc.aio server and a client."""
     return statistics.median(_time_empty_rpcs())

@@ -98,10 +98,12 @@ async def _import(
             yield row_service_pb2.ImportRowsRequest(chunk=content[start : start + _CHUNK_BYTES])
 
     start = time.perf_counter()
-    answer = await row_service_pb2_grpc.RowServiceStub(channel).ImportRows(
+    row_count = 0
+    async for answer in row_service_pb2_grpc.RowServiceStub(channel).ImportRows(
         requests(), metadata=metadata
-    )
-    assert answer.row_count == flights.FLIGHT_COUNT
+    ):
+        row_count = answer.row_count
+    assert row_count == flights.FLIGHT_COUNT
     return time.perf_counter() - start
 
 

@@ -107,7 +107,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             checked = _checked_upload(call, request) if request_streams else _checked(call, request)
             response = await behaviour(checked, context)
 
-        await self._run(call, work, 0)
+        await self._surrounded(call, work)()
         return response
 
     async def _serve_stream(
@@ -130,13 +130,13 @@ class Pipeline(grpc.aio.ServerInterceptor):
             else:
                 await answer
 
-        await self._run(call, work, 0)
+        await self._surrounded(call, work)()
 
-    async def _run(self, call: Call, work: Proceed, index: int) -> None:
-        if index == len(self._concerns):
-            await work()
-        else:
-            await self._concerns[index].around(call, partial(self._run, call, work, index + 1))
+    def _surrounded(self, call: Call, work: Proceed) -> Proceed:
+        """Return the work with every concern around it."""
+        for concern in reversed(self._concerns):
+            work = partial(concern.around, call, work)
+        return work
 
 
 _SHAPES = {
@@ -196,6 +196,12 @@ _UNKNOWN_METHOD: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_h
 )
 
 request_id: ContextVar[str] = ContextVar("flux_request_id", default="")
+# As the W3C writes it: version-trace id-parent id-flags.
 traceparent: ContextVar[str] = ContextVar("flux_traceparent", default="")
 # When the call being served must be done, in the event loop's time; absent means no call, or no limit.
 deadline: ContextVar[float | None] = ContextVar("flux_deadline", default=None)
+
+
+def trace_id() -> str:
+    """Return the trace that the call being served belongs to; empty outside a call."""
+    return traceparent.get()[3:35]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from uuid import UUID
 from google.protobuf import struct_pb2
 
 from chassis.faults import InvalidArgument
+from chassis.scalars import Json, Span
 from flux.type.v1 import value_pb2
 
 Value = value_pb2.Value
@@ -24,22 +25,6 @@ _DEPTH_MAX = 32
 _EXACT_INTEGER_MAX = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A calendar span; its parts do not convert into one another."""
-
-    months: int
-    days: int
-    microseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Json:
-    """A JSON document as text."""
-
-    text: str
 
 
 def to_value(value: object) -> value_pb2.Value:
@@ -150,19 +135,49 @@ def _from_value(value: value_pb2.Value, depth: int) -> object:
         ) from error
 
 
+_DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,4})?|-?Infinity|NaN", re.ASCII)
+_HUGEINT = re.compile(r"[+-]?\d{1,39}", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
+_LOCAL = re.compile(rf"{_DATE.pattern}[T ]{_TIME.pattern}", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+
+def _written_as(form: re.Pattern[str], read: Callable[[str], object]) -> Callable[[Any], object]:
+    """Return what reads text of one form; Python itself takes more, and cuts digits it has no room for."""
+
+    def parse(content: Any) -> object:
+        if not form.fullmatch(content):
+            raise ValueError
+        return read(content)
+
+    return parse
+
+
+def _read_hugeint(text: str) -> int:
+    number = int(text)
+    if not _HUGEINT_MIN <= number <= _HUGEINT_MAX:
+        raise ValueError
+    return number
+
+
+def _read_moment(content: Any) -> datetime:
+    if content.nanos % 1000 or not 0 <= content.nanos < 1_000_000_000:
+        raise ValueError
+    return _EPOCH + timedelta(seconds=content.seconds, microseconds=content.nanos // 1000)
+
+
 _PARSERS: dict[str, Callable[[Any], object]] = {
-    "decimal": Decimal,
-    "hugeint": int,
-    "timestamp": lambda content: (
-        _EPOCH + timedelta(seconds=content.seconds, microseconds=content.nanos // 1000)
-    ),
-    "local_timestamp": datetime.fromisoformat,
-    "date": date.fromisoformat,
-    "time": time.fromisoformat,
+    "decimal": _written_as(_DECIMAL, Decimal),
+    "hugeint": _written_as(_HUGEINT, _read_hugeint),
+    "timestamp": _read_moment,
+    "local_timestamp": _written_as(_LOCAL, datetime.fromisoformat),
+    "date": _written_as(_DATE, date.fromisoformat),
+    "time": _written_as(_TIME, time.fromisoformat),
     "interval": lambda content: Span(
         months=content.months, days=content.days, microseconds=content.microseconds
     ),
-    "uuid": UUID,
+    "uuid": _written_as(_UUID, UUID),
     "json": Json,
 }
 

@@ -96,10 +96,12 @@ class Client:
             for piece in pieces:
                 yield row_service_pb2.ImportRowsRequest(chunk=piece)
 
-        answer = row_service_pb2_grpc.RowServiceStub(self.channel).ImportRows(
+        answers = row_service_pb2_grpc.RowServiceStub(self.channel).ImportRows(
             requests(), metadata=self.metadata, timeout=600
         )
-        return answer.row_count
+        # The others say how far it is.
+        *_, done = answers
+        return done.row_count
 
     def create_workflow(self, source: str) -> workflow_pb2.Workflow:
         """Create a workflow from YAML and return it as stored."""

@@ -24,7 +24,8 @@ from chassis.server import RunningServer, Servicer, run_until_signalled, serve
 from chassis.tokens import TokenVerifier, VerificationKey
 from flux.table.v1 import query_service_pb2_grpc, row_service_pb2_grpc, table_service_pb2_grpc
 from table_service.config import Settings
-from table_service.datasets import expired
+from table_service.datasets import DROP_EVERY, Quota, expired
+from table_service.process_memory import bound_memory, byte_count
 from table_service.query_servicer import QueryServicer
 from table_service.row_servicer import RowServicer
 from table_service.store import Store, open_store
@@ -42,7 +43,6 @@ SERVICE_NAME = "table"
 # The key of this id comes from configuration and is good for auth_service's own token alone.
 BOOTSTRAP_KEY_ID = "bootstrap"
 PRUNE_EVERY_S = 60.0
-DROP_EVERY_S = 60.0
 
 
 @asynccontextmanager
@@ -135,7 +135,6 @@ async def _tell_health(running: RunningServer, ready: asyncio.Event, broken: asy
     if not broken.is_set():
         await running.set_serving(True)
     await broken.wait()
-    log.error("store.broken")
     await running.set_serving(False)
 
 
@@ -143,12 +142,12 @@ def _servicers(store: Store, heavy: Heavy, ids: IdMaker, clock: Clock) -> list[S
     return [
         Servicer(
             name="flux.table.v1.TableService",
-            implementation=TableServicer(store, ids),
+            implementation=TableServicer(store, heavy, ids),
             register=table_service_pb2_grpc.add_TableServiceServicer_to_server,
         ),
         Servicer(
             name="flux.table.v1.RowService",
-            implementation=RowServicer(store, Transfers(store, heavy)),
+            implementation=RowServicer(store, Transfers(store, heavy, ids), heavy.watch),
             register=row_service_pb2_grpc.add_RowServiceServicer_to_server,
         ),
         Servicer(
@@ -166,7 +165,12 @@ def _heavy_limits(settings: Settings) -> HeavyLimits:
         query_time_s=settings.query_timeout_s,
         result_rows=settings.result_rows_max,
         result_bytes=settings.result_bytes_max,
+        caller_queries=settings.queries_per_caller_max,
         results_held_bytes=settings.results_held_bytes_max,
+        caller_results_held_bytes=settings.results_held_per_caller_bytes_max,
+        datasets=Quota(
+            count=settings.datasets_per_owner_max, byte_count=settings.dataset_bytes_per_owner_max
+        ),
         transfer_time_s=settings.transfer_timeout_s,
         file_bytes=settings.file_bytes_max,
     )
@@ -181,7 +185,7 @@ async def _drop_expired(store: Store, clock: Clock) -> None:
             await drop_datasets(store.writer, store.datasets, gone)
         except Fault as fault:
             log.warning("datasets.kept", error=fault.message)
-        await asyncio.sleep(DROP_EVERY_S)
+        await asyncio.sleep(DROP_EVERY.total_seconds())
 
 
 async def _keep_up(store: Store) -> None:
@@ -213,6 +217,7 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = read_settings(Settings)
     configure(SERVICE_NAME, settings.log_level)
+    bound_memory(byte_count(settings.memory_limit) + byte_count(settings.memory_beyond_limit))
     run_until_signalled(lambda stop: open_service(settings, when_broken=stop))
 
 

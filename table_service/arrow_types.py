@@ -25,6 +25,7 @@ _CARRIERS = {
     Kind.LOCAL_TIMESTAMP: pa.timestamp("us"),
     Kind.INTERVAL: pa.month_day_nano_interval(),
     Kind.JSON: pa.string(),
+    Kind.ENUM: pa.string(),
 }
 # As plain numbers these are read without Python's ranges and without building objects.
 _PLAIN = _CARRIERS | {

@@ -10,23 +10,39 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from math import isfinite, isinf
+from typing import TypeVar
 from uuid import UUID
 
 from table_service.types import INTEGER_BITS, Kind, Type, precision
 
+Item = TypeVar("Item")
+
 DAY_MICROSECONDS = 86_400_000_000
+# Past this a float may stand for more than one integer, and JSON rows write them as strings.
+INTEGER_EXACT_MAX = 2**53 - 1
+# More digits than these a float does not hold for sure.
+_FLOAT_DIGITS = 15
+# What JSON has no number for.
+FLOAT_NAMES = frozenset({"NaN", "Infinity", "-Infinity"})
 INTERVAL_MICROSECONDS_MAX = (2**63 - 1) // 1000
+# Well within what Python's own reader takes, wherever it is called.
+DOCUMENT_DEPTH_MAX = 500
 _SHOWN_CHARACTERS_MAX = 60
+_SHOWN_TEXTS_MAX = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAYS = date(1970, 1, 1).toordinal()
 _MICROSECOND = timedelta(microseconds=1)
+DAY_MIN, DAY_MAX = (date.min.toordinal() - _EPOCH_DAYS, date.max.toordinal() - _EPOCH_DAYS)
 MOMENT_MIN = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 MOMENT_MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 # More digits than any decimal has, so that nothing is rounded on the way.
-_EXACT = Context(prec=100)
+_EXACT_DIGITS = 100
+_EXACT = Context(prec=_EXACT_DIGITS)
+_EXACT_READER = Context(prec=_EXACT_DIGITS, traps=[InvalidOperation, Inexact])
 
 _INTEGER = re.compile(r"[+-]?\d{1,39}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,4})?", re.ASCII)
@@ -36,6 +52,8 @@ _TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?", re.ASCII)
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|z|[+-]\d\d:\d\d)?", re.ASCII
 )
+_ZONE = re.compile(r"(Z|z|[+-]\d\d:\d\d)$", re.ASCII)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _INTERVAL = re.compile(
     r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)W)?(?:(-?\d+)D)?"
     r"(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?)(\d+)(?:\.(\d{1,6}))?S)?)?",
@@ -45,8 +63,16 @@ _INTERVAL = re.compile(
 
 def shown(value: object) -> str:
     """Return a value as a message shows it: quoted if text, and cut."""
-    text = repr(value) if isinstance(value, (str, bytes)) else str(value)
+    # Cut before it is quoted: a text may have many megabytes.
+    start = value[: _SHOWN_CHARACTERS_MAX + 1] if isinstance(value, (str, bytes)) else value
+    text = repr(start) if isinstance(start, (str, bytes)) else str(start)
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else f"{text[:_SHOWN_CHARACTERS_MAX]}…"
+
+
+def shown_list(texts: Sequence[str]) -> str:
+    """Return texts as a message lists them: quoted, and not all of many."""
+    listed = ", ".join(map(shown, texts[:_SHOWN_TEXTS_MAX]))
+    return f"{listed}, …" if len(texts) > _SHOWN_TEXTS_MAX else listed
 
 
 def integer(number: int, kind: Kind) -> int:
@@ -74,23 +100,88 @@ def floating(number: float, kind: Kind) -> float:
     return number
 
 
-def decimal(text: str, type_: Type) -> Decimal:
-    """Read a decimal that the type holds without rounding."""
+def float_of_integer(number: int, kind: Kind) -> float:
+    """Return an integer as the float that holds it exactly."""
+    near = float(number)
+    if kind is Kind.FLOAT:
+        [near] = struct.unpack("<f", struct.pack("<f", near))
+    if int(near) != number:
+        raise ValueError(f"{number} is not exact as a {kind}")
+    return near
+
+
+def number_text(text: str) -> Decimal:
+    """Read a number of up to a hundred digits from text."""
     if not _DECIMAL.fullmatch(text):
         raise ValueError(f"{shown(text)} is not a decimal number")
     try:
-        number = _EXACT.create_decimal(text)
-    except InvalidOperation as error:
-        raise ValueError(f"{shown(text)} is not a decimal number") from error
+        return _EXACT_READER.create_decimal(text)
+    except (InvalidOperation, Inexact) as error:
+        raise ValueError(f"{shown(text)} has more than {_EXACT_DIGITS} digits") from error
+
+
+def decimal_of_float(near: float, type_: Type) -> Decimal:
+    """Return a float as the decimal that it was written as, if it has no more digits than a float holds."""
+    text = repr(near)
+    digits = text.lstrip("-").split("e")[0].replace(".", "").strip("0")
+    if isfinite(near) and (len(digits) > _FLOAT_DIGITS or abs(near) > INTEGER_EXACT_MAX):
+        raise ValueError(f"{text}: send a number of so many digits as a string")
+    return decimal(text, type_)
+
+
+def decimal(text: str, type_: Type) -> Decimal:
+    """Read a decimal that the type holds without rounding."""
+    read = number_text(text)
     named = f"DECIMAL({precision(type_)},{type_.scale})"
-    if number and number.adjusted() >= precision(type_) - type_.scale:
+    if read and read.adjusted() >= precision(type_) - type_.scale:
         raise ValueError(f"{shown(text)} does not fit {named}")
-    exponent = number.as_tuple().exponent
+    exponent = read.as_tuple().exponent
     assert isinstance(exponent, int)
-    scaled = _EXACT.scaleb(number, type_.scale) if exponent > -90 else number
+    scaled = _EXACT.scaleb(read, type_.scale) if exponent > -90 else read
     if scaled != scaled.to_integral_value(context=_EXACT):
         raise ValueError(f"{shown(text)} has more than {type_.scale} digits after the point")
     return Decimal(int(scaled)).scaleb(-type_.scale, context=_EXACT)
+
+
+def label_reader(type_: Type) -> Callable[[str], str]:
+    """Return what checks that an enum has a label."""
+    labels = frozenset(type_.labels)
+
+    def read(text: str) -> str:
+        if text not in labels:
+            raise ValueError(f"{shown(text)} is none of the labels {shown_list(type_.labels)}")
+        return text
+
+    return read
+
+
+def list_cell(items: Iterable[Item], read: Callable[[Item], object]) -> list[object]:
+    """Return the cells of a list, or say which element is wrong."""
+    cells_: list[object] = []
+    for at, item in enumerate(items):
+        try:
+            cells_.append(read(item))
+        except ValueError as error:
+            raise ValueError(f"element {at}: {error}") from error
+    return cells_
+
+
+def struct_cell(
+    came: Iterable[str], fields: Collection[str], read: Callable[[str], object]
+) -> dict[str, object]:
+    """Return the cell of a struct with `fields`, of which those in `came` are read, or say which is wrong.
+
+    A field that did not come is null.
+    """
+    cells_: dict[str, object] = dict.fromkeys(fields)
+    for name in came:
+        if name not in cells_:
+            raise ValueError(f"the struct has no field {shown(name)}")
+        try:
+            cells_[name] = read(name)
+        except ValueError as error:
+            raise ValueError(f"field {name!r}: {error}") from error
+    return cells_
 
 
 def uuid(text: str) -> str:
@@ -98,6 +189,11 @@ def uuid(text: str) -> str:
     if not _UUID.fullmatch(text):
         raise ValueError(f"{shown(text)} is not a UUID")
     return str(UUID(text))
+
+
+def uuid_of_bytes(content: bytes) -> str:
+    """Write the sixteen bytes of a UUID."""
+    return str(UUID(bytes=content))
 
 
 def day(text: str) -> int:
@@ -145,9 +241,14 @@ def moment(text: str, kind: Kind) -> int:
     except ValueError as error:
         raise ValueError(f"{shown(text)} is not a timestamp") from error
     if (read.tzinfo is None) is (kind is Kind.TIMESTAMP):
-        needs = "needs" if kind is Kind.TIMESTAMP else "takes no"
+        needs = "needs a" if kind is Kind.TIMESTAMP else "takes no"
         raise ValueError(f"{shown(text)}: {kind} {needs} zone, such as 'Z'")
     return in_range((read.replace(tzinfo=read.tzinfo or UTC) - _EPOCH) // _MICROSECOND)
+
+
+def has_zone(text: str) -> bool:
+    """Return whether the text of a moment says its zone."""
+    return bool(_ZONE.search(text))
 
 
 def in_range(microseconds: int) -> int:
@@ -199,19 +300,42 @@ def written_interval(months: int, days: int, nanoseconds: int) -> str:
 
 
 def json_document(text: str) -> str:
-    """Check that text is a JSON document."""
+    """Check that text is a JSON document, each half of a surrogate pair beside the other."""
     try:
-        json.loads(text, parse_constant=_no_constant, parse_int=str, parse_float=str)
+        document = json.loads(text, parse_constant=_no_constant, parse_int=str, parse_float=str)
+        if _SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
     except ValueError as error:
         raise ValueError(f"{shown(text)} is not JSON") from error
     except RecursionError as error:
-        raise ValueError("the JSON document is nested too deep") from error
+        raise too_deep() from error
+    brackets = text.count("[") + text.count("{")
+    if brackets > DOCUMENT_DEPTH_MAX and _depth(document) > DOCUMENT_DEPTH_MAX:
+        raise too_deep()
     return text
+
+
+def _depth(document: object) -> int:
+    """Return in how many lists and objects a document's innermost value stands."""
+    depth, level = 0, [document]
+    while level := [
+        inner
+        for outer in level
+        if isinstance(outer, (list, dict))
+        for inner in ([*outer.values()] if isinstance(outer, dict) else outer) or [None]
+    ]:
+        depth += 1
+    return depth
+
+
+def too_deep() -> ValueError:
+    """Return the error of a document that nests too deep."""
+    return ValueError(f"the JSON document nests deeper than {DOCUMENT_DEPTH_MAX}")
 
 
 def named_float(text: str, kind: Kind) -> float:
     """Read one of the floats that JSON has no number for."""
-    if text not in ("NaN", "Infinity", "-Infinity"):
+    if text not in FLOAT_NAMES:
         raise ValueError(f"{shown(text)} is not a {kind}")
     return float(text)
 

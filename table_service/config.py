@@ -30,6 +30,11 @@ class Settings(ServiceSettings):
     memory_limit: str = Field(
         default="1GB", pattern=_SIZE, description="How much memory DuckDB may use."
     )
+    memory_beyond_limit: str = Field(
+        default="3GB",
+        pattern=_SIZE,
+        description="How much memory the process may have beside that; a query that wants more fails.",
+    )
     spill_limit: str = Field(
         default="10GB", pattern=_SIZE, description="How much disk DuckDB may use beside the file."
     )
@@ -38,9 +43,14 @@ class Settings(ServiceSettings):
     bulk_threads: int = Field(
         default=2, ge=1, le=16, description="How many imports and dataset creations run at once."
     )
-    query_threads: int = Field(default=4, ge=1, le=64, description="How many queries run at once.")
+    query_threads: int = Field(default=8, ge=1, le=64, description="How many queries run at once.")
     query_queue_max: int = Field(
-        default=64, ge=0, description="How many queries wait for their turn; more are refused."
+        default=64,
+        ge=0,
+        description="How many queries wait for their turn, of one caller or of all; more are refused.",
+    )
+    queries_per_caller_max: int = Field(
+        default=4, ge=1, le=64, description="How many queries of one caller run at once."
     )
     query_timeout_s: float = Field(
         default=300.0, gt=0, description="How long a query, or making a dataset, may take."
@@ -55,6 +65,19 @@ class Settings(ServiceSettings):
         default=1024 * 1024 * 1024,
         ge=1024,
         description="How many bytes of results may wait for their readers.",
+    )
+    results_held_per_caller_bytes_max: int = Field(
+        default=512 * 1024 * 1024,
+        ge=1024,
+        description="How many bytes of one caller's results may wait for their readers.",
+    )
+    datasets_per_owner_max: int = Field(
+        default=10_000, ge=1, description="How many datasets one owner may keep."
+    )
+    dataset_bytes_per_owner_max: int = Field(
+        default=10 * 1024 * 1024 * 1024,
+        ge=1024,
+        description="How many bytes the datasets of one owner may have together.",
     )
     transfer_timeout_s: float = Field(
         default=1800.0, gt=0, description="How long DuckDB may read or write one file."

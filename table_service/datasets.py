@@ -6,13 +6,24 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from chassis.faults import NotFound
+from chassis.faults import NotFound, ResourceExhausted
 from chassis.identity import Principal
 
 TTL_DEFAULT = timedelta(hours=1)
+# Datasets that lived their time still count until they are dropped, which happens so often.
+DROP_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How many datasets an owner may keep, and of how many bytes together."""
+
+    count: int = 10_000
+    byte_count: int = 10 * 1024 * 1024 * 1024
 
 
 class Kept(Protocol):
@@ -29,6 +40,10 @@ class Kept(Protocol):
     @property
     def expire_time(self) -> datetime:
         """When it goes."""
+
+    @property
+    def byte_count(self) -> int:
+        """About how large it is."""
 
 
 Dataset = TypeVar("Dataset", bound=Kept)
@@ -53,3 +68,30 @@ def expired(datasets: Mapping[str, Dataset], now: datetime) -> list[str]:
     # Copied first: other threads add and remove datasets meanwhile.
     gone = [dataset for dataset in list(datasets.values()) if dataset.expire_time <= now]
     return [dataset.id for dataset in sorted(gone, key=lambda dataset: dataset.expire_time)]
+
+
+def check_quota(
+    datasets: Mapping[str, Dataset], owner: str, quota: Quota, new_bytes: int = 0
+) -> None:
+    """Refuse the owner one more dataset, of so many bytes, past the quota.
+
+    Raises:
+        ResourceExhausted: QUERY_LIMIT.
+    """
+    # Copied first, as above.
+    kept = [dataset for dataset in list(datasets.values()) if dataset.owner == owner]
+    if len(kept) >= quota.count:
+        raise ResourceExhausted(
+            "QUERY_LIMIT",
+            f"you keep {len(kept)} datasets, and {quota.count} at the most",
+            retry_after=DROP_EVERY,
+            datasets=quota.count,
+        )
+    byte_count = sum(dataset.byte_count for dataset in kept) + new_bytes
+    if byte_count > quota.byte_count:
+        raise ResourceExhausted(
+            "QUERY_LIMIT",
+            f"your datasets would have {byte_count} bytes, and may have {quota.byte_count}",
+            retry_after=DROP_EVERY,
+            bytes=quota.byte_count,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from typing import Any
 
@@ -13,14 +13,18 @@ from google.protobuf import struct_pb2
 
 from flux.table.v1 import rows_pb2
 from table_service import cells
+from table_service.cells import INTEGER_EXACT_MAX as INTEGER_MAX
+from table_service.coercions import can_take, coerced
 from table_service.types import Kind, Type
 
 Value = struct_pb2.Value
+Reader = Callable[[Value], object]
+Writer = Callable[[Any], Value]
 
-# Past this a JSON number is a string, both ways.
-INTEGER_MAX = 2**53
-# Each level of a document is two of a message, and protobuf reads no more than a hundred.
-DOCUMENT_DEPTH_MAX = 40
+# Protobuf reads messages no more than a hundred deep; a row is some ten deep before its values begin.
+MESSAGE_DEPTH_MAX = 90
+# How many messages deep a list and an object are.
+_LIST_DEPTH, _OBJECT_DEPTH = 2, 3
 
 _WORDS = {
     "bool_value": "a boolean",
@@ -31,27 +35,70 @@ _WORDS = {
 }
 
 
-def cell(value: Value, type_: Type) -> object:
-    """Return one JSON value as the cell that the type stores; None for null.
+def reader(type_: Type, *, coerce: bool = False) -> Reader:
+    """Return what makes the cell that the type stores of one JSON value, None of null.
 
-    Raises:
-        ValueError: If the value is of another type, or does not fit.
+    `coerce`: values of other kinds are taken as `coercions` says. What is returned raises ValueError for a
+    value of another kind, or one that does not fit.
     """
-    member = value.WhichOneof("kind")
-    if member in (None, "null_value"):
-        return None
-    if type_.kind is Kind.JSON:
+    kind = type_.kind
+    readers = _own_readers(type_, coerce=coerce)
+
+    def read(value: Value) -> object:
+        member = value.WhichOneof("kind")
+        if member is None or member == "null_value":
+            return None
+        own = readers.get(member)
+        if own is not None:
+            return own(value)
+        if coerce and member in _SOURCES:
+            return coerced(*_SOURCES[member](value), type_)
+        raise ValueError(f"{_WORDS[member]} is not a {kind}")
+
+    return read
+
+
+def _own_readers(type_: Type, *, coerce: bool) -> dict[str, Reader]:
+    """Return what reads each member that a value of the type comes as."""
+    match type_.kind:
+        case Kind.JSON:
+            return dict.fromkeys(_WORDS, _document_text)
+        case Kind.LIST:
+            assert type_.element is not None
+            item = reader(type_.element, coerce=coerce)
+            return {"list_value": lambda value: cells.list_cell(value.list_value.values, item)}
+        case Kind.STRUCT:
+            return {"struct_value": _struct_reader(type_, coerce=coerce)}
+        case Kind.ENUM:
+            label = cells.label_reader(type_)
+            return {"string_value": lambda value: label(value.string_value)}
+        case kind:
+            readers: dict[str, Reader] = {}
+            if kind is Kind.BOOL:
+                readers["bool_value"] = lambda value: value.bool_value
+            if of_number := _FROM_NUMBER.get(kind):
+                readers["number_value"] = lambda value: of_number(value.number_value, type_)
+            # With `coerce` it may be written in more ways.
+            if (of_text := _FROM_TEXT.get(kind)) and not (coerce and can_take(kind)):
+                readers["string_value"] = lambda value: of_text(value.string_value, type_)
+            return readers
+
+
+def _struct_reader(type_: Type, *, coerce: bool) -> Reader:
+    readers = {field.name: reader(field.type, coerce=coerce) for field in type_.fields}
+
+    def read(value: Value) -> object:
+        fields = value.struct_value.fields
+        return cells.struct_cell(fields, readers, lambda name: readers[name](fields[name]))
+
+    return read
+
+
+def _document_text(value: Value) -> str:
+    try:
         return json.dumps(document(value), ensure_ascii=False, allow_nan=False)
-    if member == "number_value" and type_.kind in _FROM_NUMBER:
-        return _FROM_NUMBER[type_.kind](value.number_value, type_)
-    if member == "string_value" and type_.kind in _FROM_TEXT:
-        return _FROM_TEXT[type_.kind](value.string_value, type_)
-    if member == "bool_value" and type_.kind is Kind.BOOL:
-        return value.bool_value
-    if member == "list_value" and type_.kind is Kind.LIST:
-        assert type_.element is not None
-        return [cell(item, type_.element) for item in value.list_value.values]
-    raise ValueError(f"{_WORDS[member]} is not a {type_.kind}")
+    except RecursionError as error:
+        raise cells.too_deep() from error
 
 
 def document(value: Value) -> object:
@@ -76,7 +123,7 @@ def to_rows(
         ValueError: For a value that has no form outside the store, such as a date in the year 10000.
     """
     as_values = [
-        [_value(item, type_) for item in column]
+        _values(column, writer(type_, MESSAGE_DEPTH_MAX))
         for column, type_ in zip(columns, types, strict=True)
     ]
     return rows_pb2.JsonRows(
@@ -87,10 +134,35 @@ def to_rows(
     )
 
 
-def _value(item: Any, type_: Type) -> Value:
-    if item is None:
-        return _NULL
-    return _WRITERS[type_.kind](item, type_)
+def _values(column: Iterable[Any], write: Writer) -> list[Value]:
+    return [_NULL if item is None else write(item) for item in column]
+
+
+def writer(type_: Type, room: int) -> Writer:
+    """Return what makes a message, at most `room` deep, of a plain cell that is not null."""
+    match type_.kind:
+        case Kind.LIST:
+            assert type_.element is not None
+            item = writer(type_.element, room - _LIST_DEPTH)
+            return lambda cell: _list_value(_values(cell, item))
+        case Kind.MAP:
+            assert type_.element is not None
+            item = writer(type_.element, room - _OBJECT_DEPTH)
+            return lambda cell: _object_value({key: _one(of, item) for key, of in cell})
+        case Kind.STRUCT:
+            inner = room - _OBJECT_DEPTH
+            writers = [(field.name, writer(field.type, inner)) for field in type_.fields]
+            return lambda cell: _object_value(
+                {name: _one(cell[name], write) for name, write in writers}
+            )
+        case Kind.JSON:
+            return lambda cell: _document_value(cell, room)
+        case kind:
+            return _WRITERS[kind]
+
+
+def _one(item: Any, write: Writer) -> Value:
+    return _NULL if item is None else write(item)
 
 
 def _integer_of(number: float, type_: Type) -> object:
@@ -116,7 +188,7 @@ def _base64(text: str, _: Type) -> bytes:
 _INTEGERS = (Kind.INT16, Kind.INT32, Kind.INT64, Kind.INT128)
 _FROM_NUMBER: dict[Kind, Callable[[float, Type], object]] = {
     **dict.fromkeys(_INTEGERS, _integer_of),
-    Kind.DECIMAL: lambda number, type_: cells.decimal(repr(number), type_),
+    Kind.DECIMAL: cells.decimal_of_float,
     Kind.FLOAT: lambda number, type_: cells.floating(number, type_.kind),
     Kind.DOUBLE: lambda number, _: number,
 }
@@ -135,33 +207,61 @@ _FROM_TEXT: dict[Kind, Callable[[str, Type], object]] = {
     Kind.INTERVAL: lambda text, _: cells.interval_text(text),
 }
 
-_DOCUMENT = Type(kind=Kind.JSON)
 _NULL = Value(null_value=struct_pb2.NULL_VALUE)
+
+
+def _of_number(value: Value) -> tuple[object, Kind]:
+    number = value.number_value
+    if number.is_integer() and abs(number) <= INTEGER_MAX:
+        return int(number), Kind.INT64
+    return number, Kind.DOUBLE
+
+
+# What a value of another kind is, plain, where it may be taken for a column.
+_SOURCES: dict[str, Callable[[Value], tuple[object, Kind]]] = {
+    "bool_value": lambda value: (value.bool_value, Kind.BOOL),
+    "number_value": _of_number,
+    "string_value": lambda value: (value.string_value, Kind.STRING),
+}
 
 
 def _text(text: str) -> Value:
     return Value(string_value=text)
 
 
-def _integer_value(item: Any, _: Type) -> Value:
+def _list_value(values: list[Value]) -> Value:
+    return Value(list_value=struct_pb2.ListValue(values=values))
+
+
+def _object_value(fields: dict[str, Value]) -> Value:
+    return Value(struct_value=struct_pb2.Struct(fields=fields))
+
+
+def _integer_value(item: Any) -> Value:
     number = int(item)
     return Value(number_value=number) if abs(number) <= INTEGER_MAX else _text(str(number))
 
 
-def _float_value(item: Any, _: Type) -> Value:
+def _float_value(item: Any) -> Value:
     return Value(number_value=item) if isfinite(item) else _text(cells.float_name(item))
 
 
-def _document_value(item: Any, _: Type) -> Value:
+def _document_value(text: Any, room: int) -> Value:
     """Return a JSON document as a value; as text if it has no form as one."""
     try:
-        return _of_document(json.loads(item), DOCUMENT_DEPTH_MAX)
+        return _of_document(json.loads(text, parse_float=_float_or_text), room)
     except (RecursionError, ValueError):
-        return _text(item)
+        return _text(text)
 
 
-def _of_document(item: Any, depth: int) -> Value:
-    if depth == 0:
+def _float_or_text(text: str) -> float | str:
+    """Read a number; one past all floats stays text."""
+    number = float(text)
+    return number if isfinite(number) else text
+
+
+def _of_document(item: Any, room: int) -> Value:
+    if room <= 0:
         raise RecursionError
     match item:
         case None:
@@ -169,54 +269,33 @@ def _of_document(item: Any, depth: int) -> Value:
         case bool():
             return Value(bool_value=item)
         case int():
-            return _integer_value(item, _DOCUMENT)
+            return _integer_value(item)
         case float():
-            return _float_value(item, _DOCUMENT)
+            return _float_value(item)
         case list():
-            values = [_of_document(one, depth - 1) for one in item]
-            return Value(list_value=struct_pb2.ListValue(values=values))
+            return _list_value([_of_document(one, room - _LIST_DEPTH) for one in item])
         case dict():
-            fields = {name: _of_document(one, depth - 1) for name, one in item.items()}
-            return Value(struct_value=struct_pb2.Struct(fields=fields))
+            inner = room - _OBJECT_DEPTH
+            return _object_value({name: _of_document(one, inner) for name, one in item.items()})
         case _:
             return _text(item)
 
 
-def _list_value(item: Any, type_: Type) -> Value:
-    assert type_.element is not None
-    values = [_value(one, type_.element) for one in item]
-    return Value(list_value=struct_pb2.ListValue(values=values))
-
-
-def _map_value(item: Any, type_: Type) -> Value:
-    assert type_.element is not None
-    fields = {key: _value(one, type_.element) for key, one in item}
-    return Value(struct_value=struct_pb2.Struct(fields=fields))
-
-
-def _struct_value(item: Any, type_: Type) -> Value:
-    fields = {f.name: _value(item[f.name], f.type) for f in type_.fields}
-    return Value(struct_value=struct_pb2.Struct(fields=fields))
-
-
-_WRITERS: dict[Kind, Callable[[Any, Type], Value]] = {
-    Kind.BOOL: lambda item, _: Value(bool_value=item),
+_WRITERS: dict[Kind, Writer] = {
+    Kind.BOOL: lambda item: Value(bool_value=item),
     **dict.fromkeys(_INTEGERS, _integer_value),
-    Kind.DECIMAL: lambda item, _: _text(f"{item:f}"),
+    Kind.DECIMAL: lambda item: _text(f"{item:f}"),
     Kind.FLOAT: _float_value,
     Kind.DOUBLE: _float_value,
-    Kind.STRING: lambda item, _: _text(item),
-    Kind.BYTES: lambda item, _: _text(base64.b64encode(item).decode()),
-    Kind.UUID: lambda item, _: _text(item),
-    Kind.DATE: lambda item, _: _text(cells.day_text(item)),
-    Kind.TIME: lambda item, _: _text(cells.time_text(item)),
-    Kind.TIMESTAMP: lambda item, type_: _text(cells.moment_text(item, type_.kind)),
-    Kind.LOCAL_TIMESTAMP: lambda item, type_: _text(cells.moment_text(item, type_.kind)),
-    Kind.INTERVAL: lambda item, _: _text(
+    Kind.STRING: _text,
+    Kind.ENUM: _text,
+    Kind.BYTES: lambda item: _text(base64.b64encode(item).decode()),
+    Kind.UUID: _text,
+    Kind.DATE: lambda item: _text(cells.day_text(item)),
+    Kind.TIME: lambda item: _text(cells.time_text(item)),
+    Kind.TIMESTAMP: lambda item: _text(cells.moment_text(item, Kind.TIMESTAMP)),
+    Kind.LOCAL_TIMESTAMP: lambda item: _text(cells.moment_text(item, Kind.LOCAL_TIMESTAMP)),
+    Kind.INTERVAL: lambda item: _text(
         cells.written_interval(item.months, item.days, item.nanoseconds)
     ),
-    Kind.JSON: _document_value,
-    Kind.LIST: _list_value,
-    Kind.MAP: _map_value,
-    Kind.STRUCT: _struct_value,
 }

@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 import pyarrow as pa
 
 from chassis.clock import Clock
-from chassis.faults import ResourceExhausted
-from chassis.identity import current_principal
+from chassis.identity import Principal, current_principal
 from chassis.ids import IdMaker
 from chassis.values import from_value
 from flux.table.v1 import dataset_pb2, query_service_pb2_grpc, rows_pb2
 from flux.table.v1 import query_service_pb2 as messages
 from flux.type.v1 import value_pb2
 from table_service import wire
-from table_service.datasets import TTL_DEFAULT, find_dataset
+from table_service.datasets import TTL_DEFAULT, check_quota, find_dataset
+from table_service.fresh_tables import with_fresh_table
 from table_service.result_stream import first_rows, in_messages
 from table_service.store import Store
 from table_service.store.catalog import Dataset
 from table_service.store.datasets import NewDataset, create_dataset, drop_datasets, watched
 from table_service.store.heavy import Heavy
+from table_service.store.jobs import Cursor
 from table_service.store.queries import Query
 from table_service.store.transaction import Transaction
 from table_service.store.watch import Stop
 
 Context = grpc.aio.ServicerContext[object, object]
-
-
-@dataclass(slots=True, kw_only=True)
-class _Held:
-    """How many bytes of results wait for their readers, and how many may."""
-
-    bytes_max: int
-    bytes: int = 0
-
-    def take(self, size: int) -> None:
-        """Count a result.
-
-        Raises:
-            ResourceExhausted: QUEUE_FULL.
-        """
-        if self.bytes and self.bytes + size > self.bytes_max:
-            raise ResourceExhausted(
-                "QUEUE_FULL",
-                f"{self.bytes_max} bytes of results wait for their readers",
-                limit=self.bytes_max,
-            )
-        self.bytes += size
+Answer = TypeVar("Answer")
 
 
 class QueryServicer(query_service_pb2_grpc.QueryServiceServicer):
@@ -60,9 +40,11 @@ class QueryServicer(query_service_pb2_grpc.QueryServiceServicer):
     def __init__(self, store: Store, heavy: Heavy, *, ids: IdMaker, clock: Clock) -> None:
         self._store = store
         self._jobs = heavy.query_jobs
+        self._turns = heavy.query_turns
+        self._holdings = heavy.holdings
         self._queries = heavy.queries
         self._watch = heavy.watch
-        self._held = _Held(bytes_max=heavy.limits.results_held_bytes)
+        self._quota = heavy.limits.datasets
         self._ids = ids
         self._clock = clock
 
@@ -72,21 +54,27 @@ class QueryServicer(query_service_pb2_grpc.QueryServiceServicer):
         """Run a query. The result is whole before its first row is sent: a slow reader holds no snapshot."""
         started = self._clock.monotonic()
         query = _query(request.sql, request.parameters, request.datasets)
-        result = await self._jobs.run(
-            lambda cursor, stop: self._queries.run(cursor, stop, query, request.row_count_max)
-        )
-        took_s = self._clock.monotonic() - started
-        size = result.rows.nbytes
-        self._held.take(size)
-        try:
+        with self._holdings.of(query.principal.subject) as hold:
+            result = await self._run(
+                query.principal,
+                lambda cursor, stop: self._queries.run(
+                    cursor, stop, query, request.row_count_max, hold
+                ),
+            )
+            took_s = self._clock.monotonic() - started
             header = messages.QueryHeader(columns=wire.to_columns(result.columns))
             yield messages.QueryResponse(header=header)
             encoded = in_messages(result.rows, result.columns, request.encoding)
+            few = (
+                result.rows.num_rows <= wire.INLINE_ROWS_MAX
+                and result.rows.nbytes <= wire.INLINE_ARROW_BYTES_MAX
+            )
             # Ends with the rows.
-            while (rows := await asyncio.to_thread(next, encoded, None)) is not None:
+            while True:
+                rows = next(encoded, None) if few else await asyncio.to_thread(next, encoded, None)
+                if rows is None:
+                    break
                 yield messages.QueryResponse(rows=rows)
-        finally:
-            self._held.bytes -= size
         summary = messages.QuerySummary(row_count=result.rows.num_rows, truncated=result.truncated)
         summary.duration.FromNanoseconds(int(took_s * 1e9))
         yield messages.QueryResponse(summary=summary)
@@ -105,12 +93,30 @@ class QueryServicer(query_service_pb2_grpc.QueryServiceServicer):
             name: wire.from_columns(relation.columns)
             for name, relation in request.relations.items()
         }
-        found = await self._jobs.run(
-            lambda cursor, stop: self._queries.describe(cursor, stop, query, relations)
+        found = await self._run(
+            query.principal,
+            lambda cursor, stop: self._queries.describe(cursor, stop, query, relations),
+            line="describe",
         )
         return messages.DescribeQueryResponse(
             columns=wire.to_columns(found.columns), tables=found.tables, relations=found.relations
         )
+
+    async def ExplainQuery(
+        self, request: messages.ExplainQueryRequest, context: Context
+    ) -> messages.ExplainQueryResponse:
+        """Say how a query would be carried out."""
+        query = _query(request.sql, request.parameters, request.datasets)
+        found = await self._run(
+            query.principal,
+            lambda cursor, stop: self._queries.explain(
+                cursor, stop, query, analyze=request.analyze
+            ),
+        )
+        answer = messages.ExplainQueryResponse(plan=found.plan, tables=found.tables)
+        if request.analyze:
+            answer.duration.FromNanoseconds(int(found.seconds * 1e9))
+        return answer
 
     async def CreateDataset(
         self, request: messages.CreateDatasetRequest, context: Context
@@ -120,27 +126,39 @@ class QueryServicer(query_service_pb2_grpc.QueryServiceServicer):
         ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else TTL_DEFAULT
         preview_rows = request.preview_row_count
         receipt = wire.receipt_key(query.principal, request)
+        if (first := await self._store.first_answer(receipt)) is not None:
+            return messages.CreateDatasetResponse.FromString(first)
         new = NewDataset(
             id=self._ids.new_id("ds"),
             owner=query.principal.subject,
             expire_time=self._clock.now() + ttl,
             preview_rows=preview_rows,
         )
-        stop = Stop()
+        datasets = self._store.datasets
 
-        def apply(transaction: Transaction) -> bytes:
-            # Only now, after the receipt was looked up: a retry gets its answer though a source has gone.
-            with closing(self._store.database.cursor()) as cursor:
-                bound = self._queries.bind(cursor, stop, query)
-            dataset, preview = create_dataset(transaction, new, bound, self._store.datasets)
-            return _created(dataset, preview).SerializeToString()
+        async def create() -> bytes:
+            stop, end_turn = Stop(), await self._turns.take(("query", new.owner))
 
-        work = watched(self._watch, stop, self._queries.limits.time_s, self._store.spool, apply)
-        try:
-            answer = await self._store.bulk.run(work, receipt)
-        except asyncio.CancelledError:
-            stop.ask()
-            raise
+            def apply(transaction: Transaction) -> bytes:
+                # Only now, after the receipt was looked up: a retry gets its answer though a source has gone.
+                check_quota(datasets, new.owner, self._quota)
+                with closing(self._store.database.cursor()) as cursor:
+                    bound = self._queries.bind(cursor, stop, query)
+                dataset, preview = create_dataset(transaction, new, bound, datasets)
+                check_quota(datasets, new.owner, self._quota, dataset.byte_count)
+                return _created(dataset, preview).SerializeToString()
+
+            work = watched(self._watch, stop, self._queries.limits.time_s, self._store.spool, apply)
+            # A task of its own, which ends with the thread and not with the caller.
+            working = asyncio.ensure_future(self._store.bulk.run(work, receipt))
+            working.add_done_callback(lambda ended: (end_turn(), ended.exception()))
+            try:
+                return await asyncio.shield(working)
+            except asyncio.CancelledError:
+                stop.ask()
+                raise
+
+        answer = await with_fresh_table(create)
         return messages.CreateDatasetResponse.FromString(answer)
 
     async def GetDataset(
@@ -160,6 +178,20 @@ class QueryServicer(query_service_pb2_grpc.QueryServiceServicer):
         if dataset is not None and dataset.owner == current_principal().subject:
             await drop_datasets(self._store.writer, self._store.datasets, [dataset.id])
         return messages.DeleteDatasetResponse()
+
+    async def _run(
+        self,
+        principal: Principal,
+        work: Callable[[Cursor, Stop], Answer],
+        *,
+        line: str = "query",
+    ) -> Answer:
+        """Return what `work` returns, in the caller's turn; each line of a caller's has its own."""
+
+        async def once() -> Answer:
+            return await self._jobs.run(work, await self._turns.take((line, principal.subject)))
+
+        return await with_fresh_table(once)
 
 
 def _query(
@@ -183,6 +215,7 @@ def _to_dataset(dataset: Dataset) -> dataset_pb2.Dataset:
         id=dataset.id,
         columns=wire.to_columns(dataset.columns),
         row_count=dataset.row_count,
+        byte_count=dataset.byte_count,
         owner=dataset.owner,
     )
     message.create_time.FromDatetime(dataset.create_time)

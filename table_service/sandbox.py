@@ -14,6 +14,7 @@ from chassis.faults import InvalidArgument, NotFound
 from table_service import sandbox_rules as rules
 from table_service import sandbox_sizes as sizes
 from table_service import serialized_sql as sql
+from table_service.sandbox_growth import check_growth
 from table_service.serialized_sql import JsonObject, JsonValue, TableName, refused
 
 # The table an expression is selected from. No keyword, or DuckDB would quote it.
@@ -60,6 +61,7 @@ def check_statement(serialized: JsonObject) -> None:
     statement = _statement(serialized)
     sizes.check_extent(statement)
     _check_nodes(statement)
+    check_growth(statement)
 
 
 def base_tables(serialized: JsonObject) -> set[TableName]:
@@ -100,6 +102,10 @@ def rewrite(serialized: JsonObject, relations: Mapping[TableName, Relation]) -> 
     # keeps Python's replacement scan out, which takes a name for a variable of the caller's frames.
     for definition in definitions:
         definition.entry["key"] = definition.name
+        # NOT MATERIALIZED would write it out wherever it stands, and what it names in turn.
+        value = sql.child(definition.entry, "value")
+        if sql.text(value, "materialized") == "CTE_MATERIALIZE_NEVER":
+            value["materialized"] = "CTE_MATERIALIZE_DEFAULT"
         if "cte_name" in definition.query:
             definition.query["cte_name"] = definition.name
     for reference in references:
@@ -363,12 +369,12 @@ def _name_columns(tree: JsonObject) -> None:
 
 
 def _projection(node: JsonObject, relation: Relation) -> JsonObject:
-    """Return `(SELECT physical AS exposed, … FROM schema.table) AS alias` in place of a base table.
-
-    Fields left out have DuckDB's defaults; both ways of naming a table are there, 1.5's and 2.0's.
-    """
+    """Return `(SELECT physical AS exposed, … FROM schema.table) AS alias` in place of a base table."""
+    # Fields left out have DuckDB's defaults; both ways of naming a table are there, 1.5's and 2.0's.
+    column: JsonObject = {"class": "COLUMN_REF", "type": "COLUMN_REF"}
     select_list: list[JsonValue] = [
-        {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": exposed, "column_names": [physical]}
+        # With the table's name: "current_user" alone would be the function.
+        {**column, "alias": exposed, "column_names": [relation.table, physical]}
         for physical, exposed in relation.columns
     ]
     source: JsonObject = {

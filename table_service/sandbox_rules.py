@@ -26,6 +26,24 @@ GROWTH_MAX = 100_000
 # A fixed-size array is allocated whole for each row of a vector, even when it is NULL.
 ARRAY_ELEMENTS_MAX = 4_096
 
+# What a statement may become while it is planned, where nothing can stop it. An alias is written out
+# wherever it stands: `SELECT a + a AS b, b + b AS c, …` doubles with each.
+WRITTEN_OUT_MAX = 100_000
+# Parts of expressions that stand for one a column; there may be a thousand columns.
+STAR_PARTS_MAX = 1_000
+# How often one table's columns come again, and of how many tables, where stars stand over stars.
+STARS_MAX = 16
+STAR_TABLES_MAX = 256
+PIVOT_COLUMNS_MAX = 2_000
+# CUBE makes one for each subset of its columns, and each has a hash table.
+GROUPING_SETS_MAX = 1_024
+# DuckDB 1.5 takes a minute for twenty correlated subqueries within one another, 2.0 ten seconds for 150
+# beside one another.
+SUBQUERY_DEPTH_MAX = 10
+SUBQUERIES_MAX = 64
+# Each goes through a list for every element of the one around it.
+LAMBDA_DEPTH_MAX = 3
+
 # Query nodes that only read. DELETE_QUERY_NODE and its kin arrive inside a CTE of a SELECT, and
 # COPY too.
 QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"})

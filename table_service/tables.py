@@ -5,28 +5,25 @@ Pure. A `Catalog` is a snapshot that is never changed: the store replaces it aft
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chassis.faults import FieldViolation, InvalidArgument, NotFound, PermissionDenied
+from chassis.faults import Aborted, InvalidArgument, NotFound, PermissionDenied
 from chassis.identity import Principal, PrincipalKind, Role
-from table_service.types import (
-    DECIMAL_PRECISION_MAX,
-    TYPE_DEPTH_MAX,
-    Column,
-    Kind,
-    Type,
-    precision,
-)
+from table_service.access import Decision, Grant, Right, Rule, decide
+from table_service.types import Column, Kind
 
 MAIN = "main"
 # Each namespace but "main" belongs to the service of its name.
 NAMESPACES = (MAIN, "auth", "workflow")
 _READ_BY_ADMINS = frozenset({"workflow"})
-_NO_KEY = frozenset({Kind.LIST, Kind.JSON, Kind.INTERVAL, Kind.DOUBLE, Kind.FLOAT})
+_VIOLATIONS_MAX = 100
+_NAME_CHARACTERS_MAX = 100
+RETRY_AFTER = timedelta(seconds=1)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -38,20 +35,69 @@ class TableState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UniqueKey:
+    """Columns whose values no two rows share, by name, in order."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A condition that every row must satisfy, as it was written and checked to be about one row."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table as its definition says; `id` is also the name of the physical table."""
+    """A table as its definition says.
+
+    `storage` is the name of the physical table, another after each rebuild. `column_ids` is the greatest
+    id that a column has had. `revision` grows with every change of the definition, `schema_version` with
+    those of columns, keys and checks.
+    """
 
     id: str
     namespace: str
     name: str
     description: str
     columns: tuple[Column, ...]
-    unique_keys: tuple[tuple[str, ...], ...]
+    unique_keys: tuple[UniqueKey, ...]
     schema_version: int
     state: TableState
     owner: str
     create_time: datetime
     update_time: datetime
+    storage: str
+    checks: tuple[Check, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
+    column_ids: int = 0
+    revision: int = 1
+    delete_time: datetime | None = None
+
+    @property
+    def etag(self) -> str:
+        """Return what changes with every change of the definition."""
+        return f"{self.revision}"
+
+    def unique_key(self, name: str) -> UniqueKey:
+        """Return the key called `name`.
+
+        Raises:
+            InvalidArgument: KEY_NOT_FOUND.
+        """
+        for key in self.unique_keys:
+            if key.name == name:
+                return key
+        raise InvalidArgument(
+            "KEY_NOT_FOUND",
+            f"table {self.full_name!r} has no unique key {name!r}",
+            table=self.full_name,
+            key=name,
+        )
 
     @property
     def full_name(self) -> str:
@@ -100,6 +146,13 @@ class Catalog:
             active[table.namespace, table.name] = table
         return Catalog(active=active, by_id={**self.by_id, table.id: table})
 
+    def without_table(self, table: Table) -> Catalog:
+        """Return a catalog that has never heard of the table."""
+        return Catalog(
+            active={key: other for key, other in self.active.items() if other.id != table.id},
+            by_id={id_: other for id_, other in self.by_id.items() if id_ != table.id},
+        )
+
 
 EMPTY_CATALOG = Catalog(active={}, by_id={})
 
@@ -120,6 +173,17 @@ def table_not_found(written: str) -> NotFound:
     return NotFound("TABLE_NOT_FOUND", f"no table {written!r}", table=written)
 
 
+def table_changed(table: Table) -> Aborted:
+    """Return the fault of a request that was made for another version of the schema than there is."""
+    return Aborted(
+        "TABLE_CHANGED",
+        f"table {table.full_name!r} has changed to version {table.schema_version}",
+        retry_after=RETRY_AFTER,
+        table=table.full_name,
+        schema_version=table.schema_version,
+    )
+
+
 def check_namespace(namespace: str, principal: Principal, *, writes: bool) -> None:
     """Refuse a caller for whom the namespace is closed.
 
@@ -128,56 +192,93 @@ def check_namespace(namespace: str, principal: Principal, *, writes: bool) -> No
     """
     if namespace == MAIN or (namespace in NAMESPACES and principal.is_service(namespace)):
         return
-    reads_as_admin = (
-        namespace in _READ_BY_ADMINS
-        and principal.kind is PrincipalKind.PERSON
-        and principal.holds(Role.ADMIN)
-    )
-    if writes or not reads_as_admin:
+    if writes or not _reads_as_admin(namespace, principal):
         raise PermissionDenied(
             "NAMESPACE_CLOSED", f"namespace {namespace!r} is closed to you", namespace=namespace
         )
 
 
-def resolve(catalog: Catalog, written: str, principal: Principal, *, writes: bool) -> Table:
-    """Return the table that a request names, if the caller may read or write it.
+def resolve(catalog: Catalog, written: str, principal: Principal, *rights: Right) -> Table:
+    """Return the table that a request names, if the caller has each of the rights on it, and some right.
 
     Raises:
-        NotFound: TABLE_NOT_FOUND.
-        PermissionDenied: NAMESPACE_CLOSED.
+        NotFound: TABLE_NOT_FOUND, also if the caller has no right at all on it.
+        PermissionDenied: NAMESPACE_CLOSED or RIGHT_REQUIRED.
     """
-    namespace, name = split_name(written)
-    check_namespace(namespace, principal, writes=writes)
-    return catalog.find(namespace, name)
+    return resolve_in(catalog, split_name(written), principal, *rights)
 
 
-def deleted(table: Table, now: datetime) -> Table:
-    """Return the table as it is kept after its deletion."""
-    return replace(table, state=TableState.DELETED, update_time=now)
+def resolve_in(
+    catalog: Catalog, named: tuple[str, str], principal: Principal, *rights: Right
+) -> Table:
+    """Do the same for a namespace and a name."""
+    namespace, name = named
+    check_namespace(namespace, principal, writes=any(right is not Right.READ for right in rights))
+    table = catalog.find(namespace, name)
+    for right in rights:
+        require(table, principal, right)
+    if not rights and not visible(table, principal):
+        raise table_not_found(table.full_name)
+    return table
 
 
-def check_definition(columns: tuple[Column, ...], keys: tuple[tuple[str, ...], ...]) -> None:
-    """Refuse a schema that contradicts itself, naming every contradiction.
+def decide_on(table: Table, principal: Principal, right: Right) -> Decision:
+    """Return which rule gives the right."""
+    if table.namespace == MAIN:
+        return decide(table.owner, table.grants, principal, right)
+    if principal.is_service(table.namespace):
+        return Decision(rule=Rule.NAMESPACE)
+    if right is Right.READ and _reads_as_admin(table.namespace, principal):
+        return Decision(rule=Rule.ADMINISTRATOR)
+    return Decision(rule=Rule.NONE)
+
+
+def visible(table: Table, principal: Principal) -> bool:
+    """Return whether the caller may know that the table exists."""
+    if not table.grants:
+        # Without grants, who reads has every right, and who does not has none.
+        return decide_on(table, principal, Right.READ).allowed
+    return any(decide_on(table, principal, right).allowed for right in Right)
+
+
+def require(table: Table, principal: Principal, right: Right) -> None:
+    """Refuse a caller without the right.
 
     Raises:
-        InvalidArgument: SCHEMA_INVALID.
+        NotFound: TABLE_NOT_FOUND if the caller has no right at all on the table.
+        PermissionDenied: RIGHT_REQUIRED.
     """
-    violations: list[FieldViolation] = []
-    first: dict[str, str] = {}
-    for index, column in enumerate(columns):
-        path = f"table.columns[{index}]"
-        folded = column.name.lower()
-        if folded in first:
-            same = f"column {column.name!r} has the name of {first[folded]!r}"
-            violations.append(FieldViolation(field=f"{path}.name", description=same))
-        first.setdefault(folded, column.name)
-        violations += _name_violations(column.name, f"{path}.name")
-        violations += _type_violations(column.type, f"{path}.type", depth=0)
-    violations += _key_violations(columns, keys)
-    if violations:
-        raise InvalidArgument(
-            "SCHEMA_INVALID", violations[0].description, violations=tuple(violations)
-        )
+    if decide_on(table, principal, right).allowed:
+        return
+    if not visible(table, principal):
+        raise table_not_found(table.full_name)
+    raise PermissionDenied(
+        "RIGHT_REQUIRED",
+        f"you do not have the right {right.lower()} on table {table.full_name!r}",
+        table=table.full_name,
+        right=right.lower(),
+    )
+
+
+def _reads_as_admin(namespace: str, principal: Principal) -> bool:
+    return (
+        namespace in _READ_BY_ADMINS
+        and principal.kind is PrincipalKind.PERSON
+        and principal.holds(Role.ADMIN)
+    )
+
+
+def numbered(columns: Iterable[Column], after: int = 0) -> tuple[Column, ...]:
+    """Return the columns with ids, from the one after `after` on."""
+    return tuple(replace(column, id=at) for at, column in enumerate(columns, start=after + 1))
+
+
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """Return a name like `wanted` that a key or a check can have and none has."""
+    plain = re.sub(r"[^a-z0-9]+", "_", wanted.lower()).strip("_")[:_NAME_CHARACTERS_MAX]
+    plain = plain if plain[:1].isalpha() else f"key_{plain}".rstrip("_")
+    numbers = (f"{plain}_{at}" for at in itertools.count(2))
+    return next(name for name in itertools.chain([plain], numbers) if name not in taken)
 
 
 def check_whole(columns: Iterable[Column]) -> None:
@@ -197,6 +298,8 @@ def check_whole(columns: Iterable[Column]) -> None:
             why = "what a list or a map holds has a type that is known"
         elif any(of.type.kind is Kind.UNKNOWN for of in inner.fields):
             why = "a struct's fields have types that are known"
+        elif inner.kind is Kind.ENUM and not _are_labels(inner.labels):
+            why = "an enum needs labels, each another, without NUL characters"
         if why:
             raise InvalidArgument(
                 "SQL_INVALID", f"column {column.name!r}: {why}", column=column.name
@@ -204,53 +307,5 @@ def check_whole(columns: Iterable[Column]) -> None:
         check_whole(inner.fields)
 
 
-def _name_violations(name: str, path: str) -> list[FieldViolation]:
-    if name.startswith("_"):
-        why = f"column {name!r}: names that begin with '_' are the server's"
-    elif _CONTROL.search(name):
-        why = f"column {name!r}: a name has no control characters"
-    else:
-        return []
-    return [FieldViolation(field=path, description=why)]
-
-
-def _type_violations(type_: Type, path: str, *, depth: int) -> list[FieldViolation]:
-    why = ""
-    match type_.kind:
-        case Kind.STRUCT | Kind.MAP:
-            why = f"{type_.kind} is not yet a type of a table's columns"
-        case Kind.UNKNOWN:
-            why = "a table's column has a type that is known"
-        case Kind.LIST if type_.element is None:
-            why = "a list needs an element"
-        case Kind.LIST if depth >= TYPE_DEPTH_MAX:
-            why = f"lists nest at most {TYPE_DEPTH_MAX} deep"
-        case Kind.LIST if type_.element is not None:
-            return _type_violations(type_.element, f"{path}.element", depth=depth + 1)
-        case Kind.DECIMAL if type_.precision > DECIMAL_PRECISION_MAX:
-            why = f"a decimal has at most {DECIMAL_PRECISION_MAX} digits"
-        case Kind.DECIMAL if type_.scale > precision(type_):
-            why = f"scale {type_.scale} is more than precision {precision(type_)}"
-    return [FieldViolation(field=path, description=why)] if why else []
-
-
-def _key_violations(
-    columns: tuple[Column, ...], keys: tuple[tuple[str, ...], ...]
-) -> list[FieldViolation]:
-    types = {column.name: column.type for column in columns}
-    violations: list[FieldViolation] = []
-    seen: set[frozenset[str]] = set()
-    for index, key in enumerate(keys):
-        path = f"table.unique_keys[{index}]"
-        for position, name in enumerate(key):
-            if name not in types:
-                why = f"unique key names no column {name!r}"
-            elif types[name].kind in _NO_KEY:
-                why = f"column {name!r} of type {types[name].kind} cannot be part of a unique key"
-            else:
-                continue
-            violations.append(FieldViolation(field=f"{path}.columns[{position}]", description=why))
-        if frozenset(key) in seen:
-            violations.append(FieldViolation(field=path, description="the same key comes twice"))
-        seen.add(frozenset(key))
-    return violations
+def _are_labels(labels: Sequence[str]) -> bool:
+    return 0 < len(labels) == len(set(labels)) and not any("\0" in label for label in labels)

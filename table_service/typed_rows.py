@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import attrgetter, methodcaller
 from typing import Any
 
@@ -11,9 +12,12 @@ from google.protobuf import timestamp_pb2
 from flux.table.v1 import rows_pb2
 from flux.type.v1 import value_pb2
 from table_service import cells
+from table_service.coercions import coerced
 from table_service.types import Kind, Type
 
 Value = value_pb2.Value
+Reader = Callable[[Value], object]
+Writer = Callable[[Any], Value]
 
 # Which member of Value carries a kind.
 MEMBERS = {
@@ -26,6 +30,7 @@ MEMBERS = {
     Kind.FLOAT: "double",
     Kind.DOUBLE: "double",
     Kind.STRING: "string",
+    Kind.ENUM: "string",
     Kind.BYTES: "bytes",
     Kind.UUID: "uuid",
     Kind.DATE: "date",
@@ -43,23 +48,22 @@ _NULLS = frozenset({"null", None})
 _AS_THEY_ARE = frozenset(
     {Kind.BOOL, Kind.INT16, Kind.INT32, Kind.INT64, Kind.DOUBLE, Kind.STRING, Kind.BYTES}
 )
-_INTEGER_EXACT_IN_DOUBLE = 2**53
 
 _which = methodcaller("WhichOneof", "kind")
 _GETTERS = {kind: attrgetter(member) for kind, member in MEMBERS.items()}
 
 
-def column_cells(values: Sequence[Value], type_: Type) -> list[object]:
+def column_cells(values: Sequence[Value], type_: Type, *, coerce: bool = False) -> list[object]:
     """Return the cells of a whole column, or raise ValueError without saying which value is wrong.
 
     The fast way for columns of one member. A member that is not set reads as zero or empty, so only what
     reads so needs to be asked what it is.
     """
-    kind = type_.kind
+    kind, read = type_.kind, reader(type_, coerce=coerce)
     if kind in _AS_THEY_ARE:
         cells_: list[object] = list(map(_GETTERS[kind], values))
         if not all(cells_):
-            _settle_empty(cells_, values, type_)
+            _settle_empty(cells_, values, kind, read)
         return cells_
     if kind is Kind.TIMESTAMP:
         moments = list(map(_GETTERS[kind], values))
@@ -68,16 +72,16 @@ def column_cells(values: Sequence[Value], type_: Type) -> list[object]:
             if numbers:
                 cells.in_range(min(numbers))
                 cells.in_range(max(numbers))
-            read: list[object] = list(numbers)
-            if not all(read):
-                _settle_empty(read, values, type_)
-            return read
-    return [cell(value, type_) for value in values]
+            found: list[object] = list(numbers)
+            if not all(found):
+                _settle_empty(found, values, kind, read)
+            return found
+    return [read(value) for value in values]
 
 
-def _settle_empty(cells_: list[object], values: Sequence[Value], type_: Type) -> None:
-    """Put None where nothing is set, and what `cell` makes of it where another member is."""
-    member = MEMBERS[type_.kind]
+def _settle_empty(cells_: list[object], values: Sequence[Value], kind: Kind, read: Reader) -> None:
+    """Put None where nothing is set, and what `read` makes of it where another member is."""
+    member = MEMBERS[kind]
     for at, item in enumerate(cells_):
         if item:
             continue
@@ -85,25 +89,63 @@ def _settle_empty(cells_: list[object], values: Sequence[Value], type_: Type) ->
         if found in _NULLS:
             cells_[at] = None
         elif found != member:
-            cells_[at] = cell(values[at], type_)
+            cells_[at] = read(values[at])
 
 
-def cell(value: Value, type_: Type) -> object:
-    """Return one value as the cell that the type stores; None for null.
+def reader(type_: Type, *, coerce: bool = False) -> Reader:
+    """Return what makes the cell that the type stores of one value, None of null.
 
-    An integer is taken where a float or decimal is wanted and holds it exactly.
-
-    Raises:
-        ValueError: If the value is of another type, or does not fit.
+    An integer is taken where a float or decimal holds it exactly. `coerce`: values of other kinds are taken
+    as `coercions` says. What is returned raises ValueError for a value of another kind, or one that does not
+    fit.
     """
-    member = _which(value)
-    if member in _NULLS:
-        return None
-    if member == MEMBERS[type_.kind]:
-        return _READERS[type_.kind](value, type_)
-    if member == "int64" and type_.kind in _FROM_INTEGER:
-        return _FROM_INTEGER[type_.kind](value.int64, type_)
-    raise ValueError(f"a {member} is not a {type_.kind}")
+    kind, member = type_.kind, MEMBERS[type_.kind]
+    own, of_integer = _own_reader(type_, coerce=coerce), _FROM_INTEGER.get(kind)
+
+    def read(value: Value) -> object:
+        found = _which(value)
+        if found == member:
+            return own(value)
+        if found in _NULLS:
+            return None
+        if found == "int64" and of_integer is not None:
+            return of_integer(value.int64, type_)
+        if coerce and found in _SOURCES:
+            source, plain = _SOURCES[found]
+            return coerced(plain(value), source, type_)
+        raise ValueError(f"a {found} is not a {kind}")
+
+    return read
+
+
+def _own_reader(type_: Type, *, coerce: bool) -> Reader:
+    """Return what reads the member that carries the type, which is set."""
+    match type_.kind:
+        case Kind.LIST:
+            assert type_.element is not None
+            item = reader(type_.element, coerce=coerce)
+            return lambda value: cells.list_cell(value.list.values, item)
+        case Kind.MAP:
+            assert type_.element is not None
+            item = reader(type_.element, coerce=coerce)
+            return lambda value: [(key, item(of)) for key, of in value.map.entries.items()]
+        case Kind.STRUCT:
+            return _struct_reader(type_, coerce=coerce)
+        case Kind.ENUM:
+            label = cells.label_reader(type_)
+            return lambda value: label(value.string)
+        case kind:
+            return partial(_READERS[kind], type_)
+
+
+def _struct_reader(type_: Type, *, coerce: bool) -> Reader:
+    readers = {field.name: reader(field.type, coerce=coerce) for field in type_.fields}
+
+    def read(value: Value) -> object:
+        entries = value.map.entries
+        return cells.struct_cell(entries, readers, lambda name: readers[name](entries[name]))
+
+    return read
 
 
 def to_rows(
@@ -114,92 +156,115 @@ def to_rows(
     Raises:
         ValueError: For a value that has no form outside the store, such as a date in the year 10000.
     """
-    as_values = [_values(cells_, type_) for cells_, type_ in zip(columns, types, strict=True)]
+    as_values = [
+        _values(cells_, writer(type_)) for cells_, type_ in zip(columns, types, strict=True)
+    ]
     row = rows_pb2.TypedRow
     return rows_pb2.TypedRows(
         columns=names, rows=[row(values=values) for values in zip(*as_values, strict=True)]
     )
 
 
-def _values(column: Iterable[Any], type_: Type) -> list[Value]:
-    write = _WRITERS[type_.kind]
-    return [_NULL if item is None else write(item, type_) for item in column]
+def _values(column: Iterable[Any], write: Writer) -> list[Value]:
+    return [_NULL if item is None else write(item) for item in column]
 
 
-def value_of(item: Any, type_: Type) -> Value:
-    """Return one plain cell as a message."""
-    return _NULL if item is None else _WRITERS[type_.kind](item, type_)
+def writer(type_: Type) -> Writer:
+    """Return what makes a message of a plain cell that is not null."""
+    match type_.kind:
+        case Kind.LIST:
+            assert type_.element is not None
+            item = writer(type_.element)
+            return lambda cell: Value(list=value_pb2.List(values=_values(cell, item)))
+        case Kind.MAP:
+            assert type_.element is not None
+            item = writer(type_.element)
+            return lambda cell: _map_value({key: _one(of, item) for key, of in cell})
+        case Kind.STRUCT:
+            writers = [(field.name, writer(field.type)) for field in type_.fields]
+            return lambda cell: _map_value(
+                {name: _one(cell[name], write) for name, write in writers}
+            )
+        case kind:
+            return _WRITERS[kind]
 
 
-def _list_cell(value: Value, type_: Type) -> object:
-    assert type_.element is not None
-    return [cell(item, type_.element) for item in value.list.values]
+def _one(item: Any, write: Writer) -> Value:
+    return _NULL if item is None else write(item)
 
 
-def _map_cell(value: Value, type_: Type) -> object:
-    assert type_.element is not None
-    return [(key, cell(item, type_.element)) for key, item in value.map.entries.items()]
+def _map_value(entries: dict[str, Value]) -> Value:
+    return Value(map=value_pb2.Map(entries=entries))
 
 
-def _struct_cell(value: Value, type_: Type) -> object:
-    entries = value.map.entries
-    return {f.name: cell(entries[f.name], f.type) for f in type_.fields if f.name in entries}
-
-
-def _moment_cell(value: Value, _: Type) -> int:
+def _moment_cell(value: Value) -> int:
     moment = value.timestamp
     if moment.nanos % 1000 or not 0 <= moment.nanos < 1_000_000_000:
         raise ValueError(f"{moment.nanos} nanoseconds are not whole microseconds")
     return cells.in_range(moment.seconds * 1_000_000 + moment.nanos // 1000)
 
 
-def _double_of_integer(number: int, type_: Type) -> float:
-    if abs(number) > _INTEGER_EXACT_IN_DOUBLE:
-        raise ValueError(f"{number} is not exact as a {type_.kind}")
-    return float(number)
+def _interval_cell(value: Value) -> tuple[int, int, int]:
+    span = value.interval
+    return cells.interval(span.months, span.days, span.microseconds)
 
 
-_READERS: dict[Kind, Callable[[Value, Type], object]] = {
-    Kind.BOOL: lambda value, _: value.bool,
-    Kind.INT16: lambda value, type_: cells.integer(value.int64, type_.kind),
-    Kind.INT32: lambda value, type_: cells.integer(value.int64, type_.kind),
-    Kind.INT64: lambda value, _: value.int64,
-    Kind.INT128: lambda value, type_: str(cells.integer_text(value.hugeint, type_.kind)),
-    Kind.DECIMAL: lambda value, type_: cells.decimal(value.decimal, type_),
-    Kind.FLOAT: lambda value, type_: cells.floating(value.double, type_.kind),
-    Kind.DOUBLE: lambda value, _: value.double,
-    Kind.STRING: lambda value, _: value.string,
-    Kind.BYTES: lambda value, _: value.bytes,
-    Kind.UUID: lambda value, _: cells.uuid(value.uuid),
-    Kind.DATE: lambda value, _: cells.day(value.date),
-    Kind.TIME: lambda value, _: cells.time_of_day(value.time),
-    Kind.TIMESTAMP: _moment_cell,
-    Kind.LOCAL_TIMESTAMP: lambda value, type_: cells.moment(value.local_timestamp, type_.kind),
-    Kind.INTERVAL: lambda value, _: cells.interval(
-        value.interval.months, value.interval.days, value.interval.microseconds
-    ),
-    Kind.JSON: lambda value, _: cells.json_document(value.json),
-    Kind.LIST: _list_cell,
-    Kind.MAP: _map_cell,
-    Kind.STRUCT: _struct_cell,
+_READERS: dict[Kind, Callable[[Type, Value], object]] = {
+    Kind.BOOL: lambda _, value: value.bool,
+    Kind.INT16: lambda type_, value: cells.integer(value.int64, type_.kind),
+    Kind.INT32: lambda type_, value: cells.integer(value.int64, type_.kind),
+    Kind.INT64: lambda _, value: value.int64,
+    Kind.INT128: lambda type_, value: str(cells.integer_text(value.hugeint, type_.kind)),
+    Kind.DECIMAL: lambda type_, value: cells.decimal(value.decimal, type_),
+    Kind.FLOAT: lambda type_, value: cells.floating(value.double, type_.kind),
+    Kind.DOUBLE: lambda _, value: value.double,
+    Kind.STRING: lambda _, value: value.string,
+    Kind.BYTES: lambda _, value: value.bytes,
+    Kind.UUID: lambda _, value: cells.uuid(value.uuid),
+    Kind.DATE: lambda _, value: cells.day(value.date),
+    Kind.TIME: lambda _, value: cells.time_of_day(value.time),
+    Kind.TIMESTAMP: lambda _, value: _moment_cell(value),
+    Kind.LOCAL_TIMESTAMP: lambda type_, value: cells.moment(value.local_timestamp, type_.kind),
+    Kind.INTERVAL: lambda _, value: _interval_cell(value),
+    Kind.JSON: lambda _, value: cells.json_document(value.json),
 }
 
 _FROM_INTEGER: dict[Kind, Callable[[int, Type], object]] = {
     Kind.INT128: lambda number, _: str(number),
     Kind.DECIMAL: lambda number, type_: cells.decimal(str(number), type_),
-    Kind.FLOAT: _double_of_integer,
-    Kind.DOUBLE: _double_of_integer,
+    Kind.FLOAT: lambda number, type_: cells.float_of_integer(number, type_.kind),
+    Kind.DOUBLE: lambda number, type_: cells.float_of_integer(number, type_.kind),
+}
+
+# What another kind's member is, plain, where it may be taken for a column.
+_SOURCES: dict[str, tuple[Kind, Callable[[Value], object]]] = {
+    "bool": (Kind.BOOL, _GETTERS[Kind.BOOL]),
+    "int64": (Kind.INT64, _GETTERS[Kind.INT64]),
+    "double": (Kind.DOUBLE, _GETTERS[Kind.DOUBLE]),
+    "string": (Kind.STRING, _GETTERS[Kind.STRING]),
+    "decimal": (Kind.DECIMAL, lambda value: cells.number_text(value.decimal)),
+    "hugeint": (Kind.INT128, lambda value: cells.integer_text(value.hugeint, Kind.INT128)),
+    "uuid": (Kind.UUID, lambda value: cells.uuid(value.uuid)),
+    "json": (Kind.JSON, lambda value: cells.json_document(value.json)),
+    "date": (Kind.DATE, lambda value: cells.day(value.date)),
+    "time": (Kind.TIME, lambda value: cells.time_of_day(value.time)),
+    "timestamp": (Kind.TIMESTAMP, _moment_cell),
+    "local_timestamp": (
+        Kind.LOCAL_TIMESTAMP,
+        lambda value: cells.moment(value.local_timestamp, Kind.LOCAL_TIMESTAMP),
+    ),
+    "interval": (Kind.INTERVAL, _interval_cell),
 }
 
 _NULL = Value(null=value_pb2.NULL_VALUE_UNSPECIFIED)
 
 
-def _moment_value(item: Any, _: Type) -> Value:
+def _moment_value(item: Any) -> Value:
     seconds, microseconds = divmod(cells.in_range(item), 1_000_000)
     return Value(timestamp=timestamp_pb2.Timestamp(seconds=seconds, nanos=microseconds * 1000))
 
 
-def _interval_value(item: Any, _: Type) -> Value:
+def _interval_value(item: Any) -> Value:
     return Value(
         interval=value_pb2.Interval(
             months=item.months, days=item.days, microseconds=item.nanoseconds // 1000
@@ -207,43 +272,27 @@ def _interval_value(item: Any, _: Type) -> Value:
     )
 
 
-def _list_value(item: Any, type_: Type) -> Value:
-    assert type_.element is not None
-    return Value(list=value_pb2.List(values=_values(item, type_.element)))
+def _local_value(item: Any) -> Value:
+    return Value(local_timestamp=cells.moment_text(item, Kind.LOCAL_TIMESTAMP))
 
 
-def _map_value(item: Any, type_: Type) -> Value:
-    assert type_.element is not None
-    element = type_.element
-    return Value(map=value_pb2.Map(entries={key: value_of(of, element) for key, of in item}))
-
-
-def _struct_value(item: Any, type_: Type) -> Value:
-    entries = {f.name: value_of(item[f.name], f.type) for f in type_.fields}
-    return Value(map=value_pb2.Map(entries=entries))
-
-
-_WRITERS: dict[Kind, Callable[[Any, Type], Value]] = {
-    Kind.BOOL: lambda item, _: Value(bool=item),
-    Kind.INT16: lambda item, _: Value(int64=item),
-    Kind.INT32: lambda item, _: Value(int64=item),
-    Kind.INT64: lambda item, _: Value(int64=item),
-    Kind.INT128: lambda item, _: Value(hugeint=item),
-    Kind.DECIMAL: lambda item, _: Value(decimal=f"{item:f}"),
-    Kind.FLOAT: lambda item, _: Value(double=item),
-    Kind.DOUBLE: lambda item, _: Value(double=item),
-    Kind.STRING: lambda item, _: Value(string=item),
-    Kind.BYTES: lambda item, _: Value(bytes=item),
-    Kind.UUID: lambda item, _: Value(uuid=item),
-    Kind.DATE: lambda item, _: Value(date=cells.day_text(item)),
-    Kind.TIME: lambda item, _: Value(time=cells.time_text(item)),
+_WRITERS: dict[Kind, Writer] = {
+    Kind.BOOL: lambda item: Value(bool=item),
+    Kind.INT16: lambda item: Value(int64=item),
+    Kind.INT32: lambda item: Value(int64=item),
+    Kind.INT64: lambda item: Value(int64=item),
+    Kind.INT128: lambda item: Value(hugeint=item),
+    Kind.DECIMAL: lambda item: Value(decimal=f"{item:f}"),
+    Kind.FLOAT: lambda item: Value(double=item),
+    Kind.DOUBLE: lambda item: Value(double=item),
+    Kind.STRING: lambda item: Value(string=item),
+    Kind.ENUM: lambda item: Value(string=item),
+    Kind.BYTES: lambda item: Value(bytes=item),
+    Kind.UUID: lambda item: Value(uuid=item),
+    Kind.DATE: lambda item: Value(date=cells.day_text(item)),
+    Kind.TIME: lambda item: Value(time=cells.time_text(item)),
     Kind.TIMESTAMP: _moment_value,
-    Kind.LOCAL_TIMESTAMP: lambda item, type_: Value(
-        local_timestamp=cells.moment_text(item, type_.kind)
-    ),
+    Kind.LOCAL_TIMESTAMP: _local_value,
     Kind.INTERVAL: _interval_value,
-    Kind.JSON: lambda item, _: Value(json=item),
-    Kind.LIST: _list_value,
-    Kind.MAP: _map_value,
-    Kind.STRUCT: _struct_value,
+    Kind.JSON: lambda item: Value(json=item),
 }

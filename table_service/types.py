@@ -7,6 +7,7 @@ DuckDB may answer with that tables cannot hold (`type_from_sql` gives the neares
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,6 +43,7 @@ class Kind(StrEnum):
     LIST = "LIST"
     STRUCT = "STRUCT"
     MAP = "MAP"
+    ENUM = "ENUM"
     UNKNOWN = "UNKNOWN"
 
 
@@ -50,23 +52,49 @@ INTEGER_BITS = {Kind.INT16: 16, Kind.INT32: 32, Kind.INT64: 64, Kind.INT128: 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Type:
-    """`precision` and `scale` are for decimals, `element` for lists and maps, `fields` for structs."""
+    """A type with its parameters.
+
+    `precision` and `scale` are for decimals, `element` for lists and maps, `fields` for structs, `labels`
+    for enums.
+    """
 
     kind: Kind
     precision: int = 0
     scale: int = 0
     element: Type | None = None
     fields: tuple[Column, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+class DefaultFunction(StrEnum):
+    """Values made anew; the names are those of flux.table.v1.Default.Function without the prefix."""
+
+    NOW = "NOW"
+    UUID = "UUID"
+    SEQUENCE = "SEQUENCE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Default:
+    """What a row gets that comes without a column: `function`, or else `literal`.
+
+    A literal is a Python value as `chassis.values.from_value` gives it.
+    """
+
+    literal: object = None
+    function: DefaultFunction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column of a table or of a result."""
+    """One column of a table or of a result; `id` is its number in a table, 0 elsewhere."""
 
     name: str
     type: Type
     not_null: bool = False
     description: str = ""
+    id: int = 0
+    default: Default | None = None
 
 
 SYSTEM_COLUMNS = (
@@ -93,7 +121,7 @@ _SQL = {
     Kind.JSON: "JSON",
 }
 # Arrow has no type of its own for these; as text they lose nothing on either version of DuckDB.
-_CARRIED_AS_TEXT = frozenset({Kind.INT128, Kind.UUID, Kind.JSON})
+_CARRIED_AS_TEXT = frozenset({Kind.INT128, Kind.UUID, Kind.JSON, Kind.ENUM})
 
 _NAMED = {sql: Type(kind=kind) for kind, sql in _SQL.items()} | {
     "TINYINT": Type(kind=Kind.INT16),
@@ -110,9 +138,19 @@ _NAMED = {sql: Type(kind=kind) for kind, sql in _SQL.items()} | {
 }
 
 
+# Fields of `row(…)` have no names: 1.5 calls their type STRUCT, 2.0 TUPLE. Here they are numbered from 1.
+_FIELD = re.compile(r'("(?:[^"]|"")*"|[^\s()\[\],"]+) ')
+_OF_SEVERAL_WORDS = ("TIMESTAMP WITH TIME ZONE", "TIME WITH TIME ZONE")
+
+
 def quoted(name: str) -> str:
     """Return the name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def sql_text(text: str) -> str:
+    """Return the text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def precision(type_: Type) -> int:
@@ -155,7 +193,7 @@ def outgoing_list(columns: Sequence[Column]) -> str:
 def type_from_sql(text: str) -> Type:
     """Return the nearest type to what DuckDB calls `text`, such as "DECIMAL(18,3)" or "STRUCT(a DATE[])".
 
-    What has no counterpart (enums, bit strings, unions, times with zones, …) is text.
+    What has no counterpart (bit strings, unions, times with zones, …) is text.
     """
     reader = _Reader(text)
     return reader.type()
@@ -174,8 +212,14 @@ def _written(type_: Type, names: dict[Kind, str]) -> str:
         case Kind.STRUCT:
             fields = (f"{quoted(f.name)} {_written(f.type, names)}" for f in type_.fields)
             return f"STRUCT({', '.join(fields)})"
+        case Kind.ENUM:
+            return names[Kind.STRING] if Kind.ENUM in names else _enum_sql(type_.labels)
         case kind:
             return names[kind]
+
+
+def _enum_sql(labels: tuple[str, ...]) -> str:
+    return "ENUM(" + ", ".join(map(sql_text, labels)) + ")"
 
 
 class _Reader:
@@ -192,7 +236,9 @@ class _Reader:
         if name == "DECIMAL" and arguments:
             digits, scale = self._skip_parentheses().split(",")
             result = Type(kind=Kind.DECIMAL, precision=int(digits), scale=int(scale))
-        elif name == "STRUCT" and arguments:
+        elif name == "ENUM" and arguments:
+            result = Type(kind=Kind.ENUM, labels=self._labels())
+        elif name in ("STRUCT", "TUPLE") and arguments:
             result = Type(kind=Kind.STRUCT, fields=self._fields())
         elif name == "MAP" and arguments:
             self.at += 1
@@ -225,24 +271,38 @@ class _Reader:
         while self.text[self.at] != ")":
             if fields:
                 self._expect(", ")
-            if self.text[self.at] == '"':
-                name = self._quoted()
-            else:
-                end = self.text.index(" ", self.at)
-                name, self.at = self.text[self.at : end], end
-            self._expect(" ")
+            name = self._field_name() or str(len(fields) + 1)
             fields.append(Column(name=name, type=self.type()))
         self._expect(")")
         return tuple(fields)
 
-    def _quoted(self) -> str:
-        """Read a quoted identifier, doubled quotes standing for one."""
+    def _field_name(self) -> str:
+        """Read a field's name and the space after it; nothing if it has none."""
+        found = _FIELD.match(self.text, self.at)
+        if found is None or self.text.startswith(_OF_SEVERAL_WORDS, self.at):
+            return ""
+        self.at = found.end()
+        name = found[1]
+        return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+    def _labels(self) -> tuple[str, ...]:
+        labels: list[str] = []
+        self.at += 1
+        while self.text[self.at] != ")":
+            if labels:
+                self._expect(", ")
+            labels.append(self._quoted("'"))
+        self._expect(")")
+        return tuple(labels)
+
+    def _quoted(self, mark: str = '"') -> str:
+        """Read what stands in quotes, doubled ones standing for one."""
         start = self.at
         self.at += 1
         while True:
-            self.at = self.text.index('"', self.at) + 1
-            if not self.text.startswith('"', self.at):
-                return self.text[start + 1 : self.at - 1].replace('""', '"')
+            self.at = self.text.index(mark, self.at) + 1
+            if not self.text.startswith(mark, self.at):
+                return self.text[start + 1 : self.at - 1].replace(mark * 2, mark)
             self.at += 1
 
     def _skip_parentheses(self) -> str:

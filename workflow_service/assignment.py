@@ -35,17 +35,19 @@ class ColumnKind(StrEnum):
     LIST = "LIST"
     STRUCT = "STRUCT"
     MAP = "MAP"
+    ENUM = "ENUM"
     UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column of a table or of a dataset; `scale` is a decimal's."""
+    """One column of a table or of a dataset; `scale` is a decimal's, `default` whether there is one."""
 
     name: str
     kind: ColumnKind
     not_null: bool = False
     scale: int = 0
+    default: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ _ALSO_TAKES: dict[ColumnKind, frozenset[ColumnKind]] = {
     **dict.fromkeys(_WHOLE, _WHOLE),
     **dict.fromkeys(_FRACTIONS, _NUMBERS),
     _K.DECIMAL: _NUMBERS,
-    _K.STRING: frozenset({_K.UUID, _K.JSON}),
+    _K.STRING: frozenset({_K.UUID, _K.JSON, _K.ENUM}),
     _K.TIMESTAMP: frozenset({_K.DATE, _K.LOCAL_TIMESTAMP}),
     _K.LOCAL_TIMESTAMP: frozenset({_K.DATE}),
     _K.JSON: frozenset({_K.LIST, _K.STRUCT, _K.MAP}),
@@ -147,7 +149,7 @@ def _values_mistakes(
 def _missing(table: TableShape, given: Iterable[str], path: str) -> Iterator[FieldViolation]:
     names = set(given)
     for column in table.columns:
-        if column.not_null and column.name not in names:
+        if column.not_null and not column.default and column.name not in names:
             text = (
                 f"column {column.name!r} of table {table.name!r} may not be null and is not given"
             )

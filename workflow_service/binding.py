@@ -220,6 +220,7 @@ def _columns(columns: Iterable[table_pb2.Column]) -> tuple[Column, ...]:
             kind=ColumnKind(table_pb2.Type.Kind.Name(column.type.kind).removeprefix("KIND_")),
             not_null=column.not_null,
             scale=column.type.scale,
+            default=column.HasField("default"),
         )
         for column in columns
     )

@@ -32,6 +32,9 @@ class Metrics:
             registry=registry,
         )
         self._active = Gauge("flux_rpc_active", "Calls being served.", registry=registry)
+        # The counters of each method and code, which are found by far more than they are counted up.
+        self._totals: dict[tuple[str, str], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call when it has ended."""
@@ -47,5 +50,11 @@ class Metrics:
             known = call.served and self._is_known(call.method)
             method = call.method if known else "unknown"
             self._active.dec()
-            self._total.labels(method, call.code).inc()
-            self._seconds.labels(method).observe(self._clock.monotonic() - start)
+            total = self._totals.get((method, call.code))
+            if total is None:
+                total = self._totals[method, call.code] = self._total.labels(method, call.code)
+            seconds = self._durations.get(method)
+            if seconds is None:
+                seconds = self._durations[method] = self._seconds.labels(method)
+            total.inc()
+            seconds.observe(self._clock.monotonic() - start)

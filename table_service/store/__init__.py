@@ -7,11 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import duckdb
+
 from chassis.clock import Clock
+from table_service.store.aftermath import Aftermath
 from table_service.store.bulk import Bulk
 from table_service.store.catalog import Dataset, load_catalog, load_datasets, prepare
 from table_service.store.database import Database, Limits, open_database, spool_folder
 from table_service.store.errors import BREAKING
+from table_service.store.gates import Gates
+from table_service.store.leftovers import drop_leftovers
+from table_service.store.point_reads import PointReads
 from table_service.store.readers import Readers
 from table_service.store.receipts import ReceiptKey, Receipts
 from table_service.store.writer import Writer
@@ -23,9 +29,12 @@ class Store:
 
     writer: Writer
     readers: Readers
+    points: PointReads[object]
     bulk: Bulk
+    gates: Gates
     spool: Path
     datasets: dict[str, Dataset]
+    aftermath: Aftermath = field(repr=False)
     database: Database = field(repr=False)
     receipts: Receipts = field(repr=False)
     clock: Clock = field(repr=False)
@@ -54,14 +63,16 @@ class Store:
         """
         try:
             await asyncio.to_thread(self.database.checkpoint)
-        except BREAKING:
-            self.writer.give_up()
+        except BREAKING as error:
+            self.writer.give_up(error)
 
     def close(self) -> None:
         """Finish what is under way and close the file."""
         self.bulk.close()
         self.writer.close()
+        self.aftermath.close()
         self.readers.close()
+        self.points.close()
         try:
             self.database.close()
         except BREAKING:
@@ -88,23 +99,42 @@ def open_store(
     database = open_database(data_folder, limits)
     cursor = database.cursor()
     prepare(cursor)
-    receipts = Receipts(cursor)
-    datasets = load_datasets(cursor)
+    receipts = Receipts(cursor, clock.now())
+    datasets, catalog = load_datasets(cursor), load_catalog(cursor)
+    drop_leftovers(cursor, catalog, datasets.keys())
+
+    def reload(cursor: duckdb.DuckDBPyConnection) -> None:
+        writer.catalog = load_catalog(cursor)
+        kept = load_datasets(cursor)
+        for id_ in datasets.keys() - kept.keys():
+            del datasets[id_]
+        datasets.update(kept)
+
+    aftermath = Aftermath(database, tell=when_broken, reload=reload)
     writer = Writer(
         cursor=cursor,
-        catalog=load_catalog(cursor),
+        catalog=catalog,
         receipts=receipts,
         clock=clock,
-        when_broken=when_broken,
+        when_broken=aftermath.begin,
     )
+    gates = Gates()
     return Store(
         writer=writer,
         readers=Readers(database, threads=reader_threads),
+        points=PointReads(database),
         bulk=Bulk(
-            database=database, writer=writer, receipts=receipts, clock=clock, threads=bulk_threads
+            database=database,
+            writer=writer,
+            receipts=receipts,
+            gates=gates,
+            clock=clock,
+            threads=bulk_threads,
         ),
+        gates=gates,
         spool=spool_folder(data_folder),
         datasets=datasets,
+        aftermath=aftermath,
         database=database,
         receipts=receipts,
         clock=clock,

@@ -23,9 +23,11 @@ from chassis.clock import Clock
 from chassis.faults import Fault, ResourceExhausted
 from table_service.store.database import Database
 from table_service.store.errors import breaks, store_unavailable, write_fault
+from table_service.store.gates import Gates
+from table_service.store.priorities import give_way
 from table_service.store.receipts import ReceiptKey, Receipts, store_receipts
 from table_service.store.transaction import Batches, Statements, Transaction, roll_back
-from table_service.store.writer import Writer
+from table_service.store.writer import Writer, worked_on
 
 WAITING_BULKS_MAX = 100
 RETRY_AFTER = timedelta(seconds=2)
@@ -35,48 +37,76 @@ class Bulk:
     """Runs long transactions in threads."""
 
     def __init__(
-        self, *, database: Database, writer: Writer, receipts: Receipts, clock: Clock, threads: int
+        self,
+        *,
+        database: Database,
+        writer: Writer,
+        receipts: Receipts,
+        gates: Gates,
+        clock: Clock,
+        threads: int,
     ) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="table-bulk")
+        self._threads = ThreadPoolExecutor(
+            threads, thread_name_prefix="table-bulk", initializer=give_way
+        )
         self._cursors: LifoQueue[duckdb.DuckDBPyConnection] = LifoQueue()
         for _ in range(threads):
             self._cursors.put(database.cursor())
         self._writer = writer
         self._receipts = receipts
+        self._gates = gates
         self._clock = clock
-        self._running: set[tuple[str, str]] = set()
         self._waiting = 0
 
     async def run(
-        self, apply: Callable[[Transaction], bytes], receipt: ReceiptKey | None = None
+        self,
+        apply: Callable[[Transaction], bytes],
+        receipt: ReceiptKey | None = None,
+        *,
+        table_id: str = "",
     ) -> bytes:
         """Apply a long change in its own transaction and return its answer once it is durable.
 
-        `apply` runs once, in a thread; `transaction.take_row_ids` works there (it asks the writer). A
+        `table_id` is the table that it adds to, if any: no migration of it runs at the same time.
+
+        `apply` runs once, in a thread; `transaction.take_ids` works there (it asks the writer). A
         receipt is looked up before and written with the change. A caller that is cancelled leaves the
         transaction to finish; `apply` must bound itself.
 
         Raises:
             ResourceExhausted: QUEUE_FULL, also while the same request_id is still being worked on.
+            Aborted: TABLE_BUSY if a migration of the table takes too long.
             Fault: Whatever `apply` raises; DuckDB's errors as `errors.write_fault` has them.
         """
-        id_ = (receipt.subject, receipt.request_id) if receipt else None
-        if self._waiting >= WAITING_BULKS_MAX or id_ in self._running:
+        leave = await self._gates.enter(table_id) if table_id else None
+        try:
+            working = self._start(apply, receipt)
+        except ResourceExhausted:
+            if leave is not None:
+                leave()
+            raise
+        if leave is not None:
+            # The thread may go on after the caller has gone, and the table is its until then.
+            working.add_done_callback(lambda _: leave())
+        return await asyncio.shield(working)
+
+    def _start(
+        self, apply: Callable[[Transaction], bytes], receipt: ReceiptKey | None
+    ) -> asyncio.Future[bytes]:
+        if self._waiting >= WAITING_BULKS_MAX:
             raise ResourceExhausted(
                 "QUEUE_FULL",
-                "this request is being worked on already"
-                if id_ in self._running
-                else f"{WAITING_BULKS_MAX} requests wait already",
+                f"{WAITING_BULKS_MAX} requests wait already",
                 retry_after=RETRY_AFTER,
             )
+        if receipt is not None and self._receipts.claim([receipt.id]):
+            raise worked_on(receipt)
         self._waiting += 1
-        if id_ is not None:
-            self._running.add(id_)
         loop = asyncio.get_running_loop()
         working = loop.run_in_executor(self._threads, self._work, apply, receipt)
         # Counted until the thread is done, which may be after the caller has gone.
-        working.add_done_callback(lambda _: self._finished(id_))
-        return await asyncio.shield(working)
+        working.add_done_callback(lambda _: self._finished(receipt))
+        return working
 
     def close(self) -> None:
         """Wait for what is under way, then stop. The writer must still run."""
@@ -84,10 +114,10 @@ class Bulk:
         while not self._cursors.empty():
             self._cursors.get_nowait().close()
 
-    def _finished(self, id_: tuple[str, str] | None) -> None:
+    def _finished(self, receipt: ReceiptKey | None) -> None:
         self._waiting -= 1
-        if id_ is not None:
-            self._running.discard(id_)
+        if receipt is not None:
+            self._receipts.let_go([receipt.id])
 
     def _work(self, apply: Callable[[Transaction], bytes], receipt: ReceiptKey | None) -> bytes:
         cursor = self._cursors.get()
@@ -96,11 +126,11 @@ class Bulk:
         except Fault as fault:
             # What a caller is told of a CREATE TABLE … AS hides what happened to the file.
             if isinstance(fault.__cause__, duckdb.Error) and breaks(fault.__cause__):
-                self._writer.give_up()
+                self._writer.give_up(fault.__cause__)
             raise
         except duckdb.Error as error:
             if breaks(error):
-                self._writer.give_up()
+                self._writer.give_up(error)
             told = write_fault(error)
             if told is None:
                 raise
@@ -129,7 +159,7 @@ class Bulk:
                 statements=Statements(cursor),
                 batches=batches,
                 catalog=self._writer.catalog,
-                take_row_ids=self._writer.take_row_ids,
+                take_ids=self._writer.take_ids,
                 now=self._clock.now(),
             )
             response = apply(transaction)

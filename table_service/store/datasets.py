@@ -24,19 +24,31 @@ from table_service.store.statements import (
 )
 from table_service.store.transaction import Transaction, dataset_relation
 from table_service.store.watch import Stop, Watch
-from table_service.store.writer import Change, Writer
-from table_service.types import Column, outgoing_list, quoted, sql_type
+from table_service.store.write_queue import Change
+from table_service.store.writer import Writer
+from table_service.types import Column, Kind, outgoing_list, quoted, sql_type
 
 DROPPED_MAX = 100
+# What a value of these kinds takes, whatever it is; others are measured as text.
+_BYTES = {
+    **dict.fromkeys((Kind.BOOL, Kind.INT16), 2),
+    **dict.fromkeys((Kind.INT32, Kind.FLOAT, Kind.DATE, Kind.ENUM), 4),
+    **dict.fromkeys((Kind.INT64, Kind.DOUBLE, Kind.TIME, Kind.TIMESTAMP, Kind.LOCAL_TIMESTAMP), 8),
+    **dict.fromkeys((Kind.INT128, Kind.DECIMAL, Kind.UUID, Kind.INTERVAL), 16),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A statement that was bound where nothing can be written, ready to run."""
+    """A statement that was bound where nothing can be written, ready to run.
+
+    `names` are what its caller calls what it reads, by physical name.
+    """
 
     statement: Statement
     parameters: Mapping[str, object]
     columns: list[ResultColumn]
+    names: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +90,7 @@ def create_dataset(
         owner=new.owner,
         columns=columns,
         row_count=int(row_count),
+        byte_count=_byte_count(transaction.cursor, relation, columns),
         create_time=transaction.now,
         expire_time=new.expire_time,
     )
@@ -131,3 +144,21 @@ def _stored(expression: str, described: ResultColumn) -> str:
     """Return SQL that makes the nearest value a table can hold."""
     stored = sql_type(described.column.type)
     return expression if stored == described.written else f"CAST({expression} AS {stored})"
+
+
+def _byte_count(
+    cursor: duckdb.DuckDBPyConnection, relation: str, columns: tuple[Column, ...]
+) -> int:
+    """Return about how many bytes the values have, before DuckDB compresses them."""
+    fixed = sum(_BYTES.get(column.type.kind, 0) for column in columns)
+    sums = [
+        f"coalesce(sum(octet_length({quoted(column.name)}::BLOB)), 0)"
+        if column.type.kind is Kind.BYTES
+        else f"coalesce(sum(strlen({quoted(column.name)}::VARCHAR)), 0)"
+        for column in columns
+        if column.type.kind not in _BYTES
+    ]
+    [[byte_count]] = cursor.execute(
+        f"SELECT {' + '.join([f'count(*) * {fixed}', *sums])} FROM {relation}"
+    ).fetchall()
+    return int(byte_count)

@@ -6,6 +6,7 @@ The one place that reads DuckDB's sentences: the tests hold the few patterns aga
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import duckdb
 
@@ -24,9 +25,12 @@ BREAKING = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
 
 _DUPLICATE = re.compile(r'[Dd]uplicate key "(.*)"', re.DOTALL)
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: \S+\.(.+)")
+# A statement was made for rows that stand elsewhere since a migration, or nowhere since a purge.
+_TABLE_GONE = re.compile(r"Table with name \"?tbl_\w+\"? does not exist")
 # How DuckDB calls the files it spills to.
 _SPILL = "/duckdb_temp_"
 _SENTENCE_CHARACTERS_MAX = 300
+RETRY_AFTER = timedelta(seconds=1)
 
 
 def breaks(error: Exception) -> bool:
@@ -48,6 +52,11 @@ def breaks(error: Exception) -> bool:
     return isinstance(error, BREAKING)
 
 
+def _disk_fault() -> Unavailable:
+    """Return the fault of a read that the disk refused; the file may be opened again in a moment."""
+    return Unavailable("STORE_UNAVAILABLE", "the disk failed", retry_after=RETRY_AFTER)
+
+
 def store_unavailable() -> Unavailable:
     """Return the fault of a store that takes no more requests until it is started again."""
     return Unavailable("STORE_UNAVAILABLE", "the store cannot write")
@@ -57,6 +66,8 @@ def write_fault(error: duckdb.Error) -> Fault | None:
     """Return the fault that an error of a write is, or None if it is a bug of ours."""
     sentence = str(error)
     match error:
+        case _ if table_is_gone(error):
+            return _table_changed()
         case duckdb.ConstraintException():
             if found := _DUPLICATE.search(sentence):
                 return duplicate_key(found[1])
@@ -81,21 +92,38 @@ def write_fault(error: duckdb.Error) -> Fault | None:
 def read_fault(error: duckdb.Error) -> Fault | None:
     """Return the fault that an error of a caller's SQL is, or None if it is a bug of ours."""
     match error:
+        case _ if table_is_gone(error):
+            return _table_changed()
+        case _ if isinstance(error, BREAKING):
+            return _disk_fault()
         case duckdb.InterruptException():
             return DeadlineExceeded("DEADLINE_PASSED", "the query was stopped")
         case duckdb.ParserException() | duckdb.BinderException() | duckdb.CatalogException():
             return InvalidArgument("SQL_INVALID", _short(str(error)))
         case duckdb.DataError() | duckdb.InvalidInputException() | duckdb.OperationalError() if (
-            not isinstance(error, (*BREAKING, duckdb.OutOfMemoryException))
+            not isinstance(error, duckdb.OutOfMemoryException)
         ):
             return InvalidArgument("QUERY_FAILED", _short(str(error)))
         case _:
             return _common_fault(error)
 
 
+def table_is_gone(error: duckdb.Error) -> bool:
+    """Return whether a statement met a table whose schema changed after the statement was made.
+
+    Every change of a table's rows gives them another physical name, so that nothing made for the old ones can
+    read or write the new ones.
+    """
+    return isinstance(error, duckdb.CatalogException) and bool(_TABLE_GONE.search(str(error)))
+
+
 def duplicate_key(key: str) -> AlreadyExists:
     """Return the fault of two rows with one key."""
     return AlreadyExists("DUPLICATE_KEY", f"two rows with {_short(key)}", key=_short(key))
+
+
+def _table_changed() -> Aborted:
+    return Aborted("TABLE_CHANGED", "a table has changed meanwhile", retry_after=RETRY_AFTER)
 
 
 def _common_fault(error: duckdb.Error) -> Fault | None:

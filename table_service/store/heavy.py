@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chassis.clock import Clock
 from chassis.ids import IdMaker
+from table_service.datasets import Quota
 from table_service.store import Store
+from table_service.store.holdings import Holdings
 from table_service.store.jobs import Jobs
 from table_service.store.queries import Queries, QueryLimits
 from table_service.store.spool import Spool
+from table_service.store.turns import Turns
 from table_service.store.watch import Watch
 
 
@@ -17,12 +20,15 @@ from table_service.store.watch import Watch
 class HeavyLimits:
     """How much heavy work there may be at once, and how large and long each may be."""
 
-    query_threads: int = 4
+    query_threads: int = 8
     query_queue: int = 64
+    caller_queries: int = 4
     query_time_s: float = 300.0
     result_rows: int = 1_000_000
     result_bytes: int = 256 * 1024 * 1024
     results_held_bytes: int = 1024 * 1024 * 1024
+    caller_results_held_bytes: int = 512 * 1024 * 1024
+    datasets: Quota = field(default_factory=Quota)
     export_threads: int = 2
     export_queue: int = 16
     transfer_time_s: float = 1800.0
@@ -36,6 +42,8 @@ class Heavy:
     watch: Watch
     queries: Queries
     query_jobs: Jobs
+    query_turns: Turns
+    holdings: Holdings
     export_jobs: Jobs
     spool: Spool
     limits: HeavyLimits
@@ -69,6 +77,11 @@ def open_heavy(
             threads=limits.query_threads,
             waiting_max=limits.query_queue,
             name="query",
+        ),
+        query_turns=Turns(at_once=limits.caller_queries, waiting_max=limits.query_queue),
+        holdings=Holdings(
+            bytes_max=limits.results_held_bytes,
+            caller_bytes_max=limits.caller_results_held_bytes,
         ),
         export_jobs=Jobs(
             store.database,

@@ -1,344 +1,151 @@
 """Files into tables: one INSERT reads the file and converts it, in one transaction.
 
-Only when that fails is the file read again, slowly, to say which rows are bad.
+Only when that fails is the file read again, slowly, to say which rows are bad (`import_faults`).
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from array import array
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import duckdb
-import pyarrow as pa
 
-from chassis.faults import InvalidArgument
-from table_service.file_columns import csv_type, from_text, from_type, json_type
+from table_service.store.defaults import default_sql
 from table_service.store.errors import breaks
-from table_service.store.spool import SpooledFile
+from table_service.store.file_bytes import TEXTS, file_invalid
+from table_service.store.files import File
+from table_service.store.sources import Import, Read, reading_file
+from table_service.store.staging import Source
 from table_service.store.transaction import Transaction, physical
+from table_service.store.violations import AT
 from table_service.tables import Table
-from table_service.types import ROW_ID, VERSION, Column, Kind, quoted
-
-# How many bad values a fault names.
-VIOLATIONS_MAX = 100
-_HEADER_BYTES_MAX = 1024 * 1024
-# DuckDB would take 32 MB a thread, which a small memory limit does not have.
-_CSV_BUFFER_BYTES = 8 * 1024 * 1024
-_ARROW_VIEW = "import_arrow"
-# A column of nulls takes no bytes, so a file says little of how many rows a batch has.
-_ARROW_BATCH_ROWS_MAX = 4 * 1024 * 1024
-# No column of a table begins like this.
-_ARROW_ROW = "__row"
-REJECTS = "import_rejects"
-
-
-class Format(StrEnum):
-    """The formats of files; the names are those of flux.table.v1.FileFormat without the prefix."""
-
-    CSV = "CSV"
-    PARQUET = "PARQUET"
-    ARROW_IPC = "ARROW_IPC"
-    JSON_LINES = "JSON_LINES"
-
+from table_service.types import ROW_ID, VERSION, quoted
 
 # Text files up to this size go through a temporary table; of larger ones it could be too large.
-_STAGED = (Format.CSV, Format.JSON_LINES)
 _STAGED_BYTES_MAX = 512 * 1024 * 1024
-_STAGE = "import_stage"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Import:
-    """A received file and what it is to become. `delimiter` and `null_text` are for CSV."""
-
-    table: Table
-    file: SpooledFile
-    format: Format
-    delimiter: str = ","
-    null_text: str = ""
+_STAGE = "temp.import_stage"
 
 
 class LoadFailed(Exception):
-    """The INSERT failed; its cause is DuckDB's error."""
+    """A write of a file's rows failed; its cause is DuckDB's error."""
 
     def __init__(self, error: duckdb.Error) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A file as SQL: FROM what, and for each column that it has, the SQL of the value to store.
-
-    `row_number` is SQL that counts the rows from 1 in the order of the file.
-    """
-
-    relation: str
-    columns: tuple[Column, ...]
-    values: tuple[str, ...]
-    row_count_max: int
-    row_number: str = "row_number() OVER ()"
-
-
-def load(transaction: Transaction, asked: Import) -> int:
-    """Insert every row of the file; return how many.
+def append(transaction: Transaction, asked: Import) -> int:
+    """Insert every row of the file into its table; return how many.
 
     Raises:
         LoadFailed: For what `import_faults.explain` can explain.
         InvalidArgument: FILE_INVALID, COLUMN_NOT_FOUND or ROW_INVALID for the file as a whole.
     """
-    table, cursor = transaction.current(asked.table), transaction.cursor
+    return fill(transaction, transaction.current(asked.table), asked)
+
+
+def fill(transaction: Transaction, table: Table, asked: Import) -> int:
+    """Do the same for a table whose rows stand already, though it may have no entry in the catalog yet."""
+    with failures(asked.file), reading_file(transaction.cursor, asked) as read:
+        if asked.file.format in TEXTS and asked.file.spooled.byte_count <= _STAGED_BYTES_MAX:
+            return _insert_staged(transaction, table, read)
+        row_count = insert(transaction, table, read.source())
+        if row_count > read.relation.row_count_max:
+            raise file_invalid("its lines do not end alike")
+        return row_count
+
+
+def make_stage(
+    transaction: Transaction, asked: Import, relation: str, check: Callable[[Source], None]
+) -> Source:
+    """Write the file's rows into a new table, ready for another transaction to take; `check` looks at them.
+
+    Raises:
+        LoadFailed, InvalidArgument: As `append`.
+    """
+    with failures(asked.file), reading_file(transaction.cursor, asked) as read:
+        row_count, least = _write_stage(transaction, read, relation, temporary=False)
+        check(_staged(read, relation, row_count, least))
+        # A transaction numbers its rows from far up, but the commit from 0.
+        return _staged(read, relation, row_count, 0)
+
+
+@contextmanager
+def failures(file: File) -> Iterator[None]:
+    """Tell errors that are about the file or its rows from those of the store.
+
+    Raises:
+        LoadFailed: For the former.
+    """
     try:
-        with opened_source(cursor, asked) as source:
-            staged = asked.format in _STAGED and asked.file.byte_count <= _STAGED_BYTES_MAX
-            insert = _insert_staged if staged else _insert
-            row_count = insert(transaction, table, source)
+        yield
     except duckdb.ConstraintException as error:
-        if "NOT NULL" not in str(error):
-            raise
         raise LoadFailed(error) from error
     except (duckdb.TransactionException, duckdb.OutOfMemoryException, duckdb.InterruptException):
         raise
     except duckdb.Error as error:
-        if breaks(error) and _is_not_about(asked.file, error):
+        # Reading a damaged file may fail like reading the store's own.
+        of_file = isinstance(error, duckdb.InternalException) or str(file.spooled.path) in str(
+            error
+        )
+        if breaks(error) and not of_file:
             raise
         raise LoadFailed(error) from error
-    return row_count
 
 
-def _is_not_about(file: SpooledFile, error: duckdb.Error) -> bool:
-    """Return whether it is the store that failed, and not reading the file, which may be damaged."""
-    return not isinstance(error, duckdb.InternalException) and str(file.path) not in str(error)
+def insert(transaction: Transaction, table: Table, source: Source, where: str = "true") -> int:
+    """Insert rows of a source, which are counted from 1, with their defaults; return how many.
 
-
-def _insert(transaction: Transaction, table: Table, source: Source) -> int:
-    first = transaction.take_row_ids(table, max(source.row_count_max, 1))
-    row_count = transaction.changed(
-        f"INSERT INTO {physical(table)} ({_names(source)}, {ROW_ID}, {VERSION})"
-        f" SELECT {', '.join(source.values)}, {first - 1} + {source.row_number}, 1"
-        f" FROM {source.relation}"
+    `where`, over `s`, holds for those that are meant.
+    """
+    whole = source.values.keys() - source.missing.keys()
+    made = default_sql(transaction, table, whole, source.row_count - 1, f"s.{AT} - 1")
+    values = {**made, **source.values}
+    for name, missing in source.missing.items():
+        values[name] = f"CASE WHEN {missing} THEN {made.get(name, 'NULL')} ELSE {values[name]} END"
+    first = transaction.take_ids(table.id, max(source.row_count - 1, 1))
+    return transaction.changed(
+        f"INSERT INTO {physical(table)} ({', '.join([*map(quoted, values), ROW_ID, VERSION])})"
+        f" SELECT {', '.join([*values.values(), f'{first - 1} + s.{AT}', '1'])}"
+        f" FROM {source.relation} AS s WHERE {where}"
     )
-    if row_count > source.row_count_max:
-        raise file_invalid("its lines do not end alike")
-    return row_count
 
 
-def _insert_staged(transaction: Transaction, table: Table, source: Source) -> int:
-    """Do the same through a temporary table, whose rows are numbered without counting them one by one.
+def _insert_staged(transaction: Transaction, table: Table, read: Read) -> int:
+    """Insert through a temporary table, whose rows are numbered without counting them one by one.
 
     Counting makes DuckDB read a text file with one thread; this is twice as fast.
     """
-    # Numbered, because a column called "rowid" would hide DuckDB's own.
-    staged = ", ".join(f"c{at}" for at in range(len(source.columns)))
-    values = ", ".join(f"{value} AS c{at}" for at, value in enumerate(source.values))
-    transaction.rows(f"CREATE TEMPORARY TABLE {_STAGE} AS SELECT {values} FROM {source.relation}")
-    # Rows of an open transaction are numbered from far up.
-    [[row_count, least]] = transaction.rows(
-        f"SELECT count(*), coalesce(min(rowid), 0) FROM temp.{_STAGE}"
-    )
-    assert isinstance(row_count, int)
-    assert isinstance(least, int)
-    first = transaction.take_row_ids(table, max(row_count, 1))
-    transaction.rows(
-        f"INSERT INTO {physical(table)} ({_names(source)}, {ROW_ID}, {VERSION})"
-        f" SELECT {staged}, {first} + (rowid - {least}), 1 FROM temp.{_STAGE}"
-    )
-    transaction.rows(f"DROP TABLE temp.{_STAGE}")
+    row_count, least = _write_stage(transaction, read, _STAGE, temporary=True)
+    insert(transaction, table, _staged(read, _STAGE, row_count, least))
+    transaction.rows(f"DROP TABLE {_STAGE}")
     return row_count
 
 
-def _names(source: Source) -> str:
-    return ", ".join(quoted(column.name) for column in source.columns)
+def _write_stage(
+    transaction: Transaction, read: Read, relation: str, *, temporary: bool
+) -> tuple[int, int]:
+    """Write the rows into a new table; return how many they are, and the number of the first."""
+    source = read.source(numbered=False)
+    selected = [f"{value} AS c{at}" for at, value in enumerate(source.values.values())]
+    selected += [f"{lacks} AS m{at}" for at, lacks in enumerate(source.missing.values())]
+    transaction.rows(
+        f"CREATE {'TEMPORARY ' if temporary else ''}TABLE {relation} AS"
+        f" SELECT {', '.join(selected or ['1 AS c0'])} FROM {source.relation} AS s"
+    )
+    [[row_count, least]] = transaction.rows(
+        f"SELECT count(*), coalesce(min(rowid), 0) FROM {relation}"
+    )
+    assert isinstance(row_count, int)
+    assert isinstance(least, int)
+    return row_count, least
 
 
-@contextmanager
-def opened_source(
-    cursor: duckdb.DuckDBPyConnection, asked: Import, *, as_text: bool = False
-) -> Iterator[Source]:
-    """Yield the file as SQL. `as_text`: every value of a CSV file as it is written, and rejects kept."""
-    match asked.format:
-        case Format.CSV:
-            yield _csv(asked, as_text=as_text)
-        case Format.PARQUET:
-            yield _parquet(cursor, asked)
-        case Format.JSON_LINES:
-            yield _json_lines(cursor, asked)
-        case Format.ARROW_IPC:
-            with _arrow(cursor, asked) as source:
-                yield source
-
-
-def _csv(asked: Import, *, as_text: bool) -> Source:
-    columns = _columns(asked.table, _header(asked))
-    fractions = asked.file.fractions or as_text
-    types = ["VARCHAR" if as_text else csv_type(c.type, fractions=fractions) for c in columns]
-    nulls = ["", asked.null_text] if asked.null_text else [""]
-    pairs = zip(columns, types, strict=True)
-    options = [
-        # Nothing is guessed: not the dialect, not the types, not a compression.
-        "auto_detect = false, header = true, compression = 'none', strict_mode = true",
-        f"buffer_size = {_CSV_BUFFER_BYTES}",
-        f"delim = {sql_text(asked.delimiter)}, quote = '\"', escape = '\"'",
-        f"nullstr = [{', '.join(map(sql_text, nulls))}], allow_quoted_nulls = false",
-        f"columns = {{{', '.join(f'{sql_text(c.name)}: {sql_text(type_)}' for c, type_ in pairs)}}}",
-    ]
-    if as_text:
-        options.append(f"store_rejects = true, rejects_table = '{REJECTS}'")
-        options.append(f"rejects_scan = '{REJECTS}_scan', rejects_limit = {VIOLATIONS_MAX}")
-    values = [
-        quoted(column.name)
-        if type_ != "VARCHAR" or column.type.kind is Kind.STRING
-        else from_text(quoted(column.name), column.type)
-        for column, type_ in zip(columns, types, strict=True)
-    ]
+def _staged(read: Read, relation: str, row_count: int, first: int) -> Source:
+    """Return a stage's rows, which are numbered from `first`, as a source."""
     return Source(
-        relation=f"read_csv({sql_text(str(asked.file.path))}, {', '.join(options)})",
-        columns=columns,
-        values=tuple(values),
-        row_count_max=asked.file.line_count_max,
+        relation=f"(SELECT *, rowid - {first} + 1 AS {AT} FROM {relation})",
+        values={column.name: f"s.c{at}" for at, column in enumerate(read.columns)},
+        missing={name: f"s.m{at}" for at, name in enumerate(read.lacking)},
+        row_count=row_count + 1,
     )
-
-
-def _header(asked: Import) -> list[str]:
-    with asked.file.path.open("rb") as file:
-        start = file.read(_HEADER_BYTES_MAX)
-    try:
-        # The last character may be cut in two; the header is not that long.
-        text = start.decode("utf-8-sig", errors="strict" if len(start) < 4 else "replace")
-        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=asked.delimiter), [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise file_invalid("its first line is not the header of a CSV file in UTF-8") from error
-    if not any(names):
-        raise file_invalid("it has no header line")
-    if any("\ufffd" in name or "\0" in name for name in names):
-        raise file_invalid("its first line is not the header of a CSV file in UTF-8")
-    return names
-
-
-def _json_lines(cursor: duckdb.DuckDBPyConnection, asked: Import) -> Source:
-    file = sql_text(str(asked.file.path))
-    options = "format = 'newline_delimited', compression = 'uncompressed'"
-    # Keys that the columns do not name would be dropped in silence, so all are looked at first. One more
-    # than there are columns has such a key among them, and a file may have more than memory holds.
-    enough = len(asked.table.columns) + 1
-    keys = cursor.execute(
-        f"SELECT DISTINCT unnest(json_keys(json)) AS key"
-        f" FROM read_json_objects({file}, {options}) ORDER BY key LIMIT {enough}"
-    ).fetchall()
-    columns = _columns(asked.table, [str(key) for (key,) in keys]) or asked.table.columns[:1]
-    types = ", ".join(f"{sql_text(c.name)}: {sql_text(json_type(c.type))}" for c in columns)
-    return Source(
-        relation=f"read_json({file}, {options}, columns = {{{types}}})",
-        columns=columns,
-        values=tuple(from_text(quoted(c.name), c.type) for c in columns),
-        row_count_max=asked.file.line_count_max,
-    )
-
-
-def _parquet(cursor: duckdb.DuckDBPyConnection, asked: Import) -> Source:
-    file = sql_text(str(asked.file.path))
-    [[row_count]] = cursor.execute(
-        f"SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata({file})"
-    ).fetchall()
-    columns, values = _typed_columns(cursor, asked.table, f"read_parquet({file})")
-    return Source(
-        relation=f"read_parquet({file}, file_row_number = true)",
-        columns=columns,
-        values=values,
-        row_count_max=int(row_count),
-        row_number="file_row_number + 1",
-    )
-
-
-@contextmanager
-def _arrow(cursor: duckdb.DuckDBPyConnection, asked: Import) -> Iterator[Source]:
-    try:
-        with pa.memory_map(str(asked.file.path)) as mapped:
-            with pa.ipc.open_stream(mapped) as reader:
-                row_count = sum(_bounded_rows(batch) for batch in reader)
-            mapped.seek(0)
-            with pa.ipc.open_stream(mapped) as reader:
-                _columns(asked.table, reader.schema.names)
-                cursor.register(_ARROW_VIEW, _with_row_numbers(reader))
-                try:
-                    columns, values = _typed_columns(
-                        cursor, asked.table, f"(SELECT * EXCLUDE ({_ARROW_ROW}) FROM {_ARROW_VIEW})"
-                    )
-                    yield Source(
-                        relation=_ARROW_VIEW,
-                        columns=columns,
-                        values=values,
-                        row_count_max=row_count,
-                        row_number=_ARROW_ROW,
-                    )
-                finally:
-                    # In a transaction that failed it cannot be dropped; the rollback does it.
-                    with suppress(duckdb.TransactionException):
-                        cursor.unregister(_ARROW_VIEW)
-    except (pa.ArrowException, OSError) as error:
-        raise file_invalid("it is not a whole Arrow IPC stream") from error
-
-
-def _bounded_rows(batch: pa.RecordBatch) -> int:
-    if batch.num_rows > _ARROW_BATCH_ROWS_MAX:
-        raise file_invalid(f"it has a batch of more than {_ARROW_BATCH_ROWS_MAX} rows")
-    return int(batch.num_rows)
-
-
-def _with_row_numbers(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """Return the batches with a column that counts rows from 1: a window function is slower."""
-    schema = reader.schema.append(pa.field(_ARROW_ROW, pa.int64()))
-
-    def numbered() -> Iterator[pa.RecordBatch]:
-        first = 1
-        for batch in reader:
-            numbers = array("q", range(first, first + batch.num_rows))
-            buffers = [None, pa.py_buffer(numbers)]
-            counted = pa.Array.from_buffers(pa.int64(), batch.num_rows, buffers)
-            yield pa.RecordBatch.from_arrays([*batch.columns, counted], schema=schema)
-            first += batch.num_rows
-
-    return pa.RecordBatchReader.from_batches(schema, numbered())
-
-
-def _typed_columns(
-    cursor: duckdb.DuckDBPyConnection, table: Table, relation: str
-) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    described = cursor.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    columns = _columns(table, [str(row[0]) for row in described])
-    values = tuple(
-        from_type(quoted(column.name), str(row[1]), column.type)
-        for column, row in zip(columns, described, strict=True)
-    )
-    return columns, values
-
-
-def _columns(table: Table, names: Sequence[str]) -> tuple[Column, ...]:
-    """Return the table's columns of these names, in their order."""
-    columns = tuple(table.column(name) for name in names)
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
-        raise file_invalid(f"it has two columns {twice!r}")
-    for column in table.columns:
-        if column.not_null and column.name not in names and names:
-            raise InvalidArgument(
-                "ROW_INVALID",
-                f"the file has no column {column.name!r}, which refuses null",
-                column=column.name,
-            )
-    return columns
-
-
-def file_invalid(why: str) -> InvalidArgument:
-    """Return the fault of a file that is damaged or not of its format."""
-    return InvalidArgument("FILE_INVALID", f"the file is not valid: {why}")
-
-
-def sql_text(text: str) -> str:
-    """Return the text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"

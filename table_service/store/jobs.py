@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from queue import LifoQueue
 from typing import TypeVar
 
 import duckdb
 
 from chassis.faults import ResourceExhausted
+from table_service.store.cursors import Cursors
 from table_service.store.database import Database
+from table_service.store.priorities import give_way
 from table_service.store.watch import Stop
 
 RETRY_AFTER = timedelta(seconds=1)
@@ -27,29 +28,45 @@ class Jobs:
     """Runs functions that read for long, off the event loop and apart from the short reads."""
 
     def __init__(self, database: Database, *, threads: int, waiting_max: int, name: str) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"table-{name}")
-        self._cursors: LifoQueue[duckdb.DuckDBPyConnection] = LifoQueue()
-        for _ in range(threads):
-            self._cursors.put(database.cursor())
+        self._threads = ThreadPoolExecutor(
+            threads, thread_name_prefix=f"table-{name}", initializer=give_way
+        )
+        self._cursors = Cursors(database, threads)
         self._jobs_max = threads + waiting_max
         self._waiting_max = waiting_max
         self._jobs = 0
         self._lock = threading.Lock()
 
-    async def run(self, work: Callable[[Cursor, Stop], Answer]) -> Answer:
+    async def run(
+        self,
+        work: Callable[[Cursor, Stop], Answer],
+        ended: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """Return what `work` returns, which is told to stop when the caller is cancelled.
+
+        `ended` is called, in some thread, once nothing of it is under way any more, which may be later.
 
         Raises:
             ResourceExhausted: QUEUE_FULL.
             Fault: Whatever `work` raises.
         """
         stop = Stop()
-        job = self.start(work, stop)
         try:
-            return await asyncio.wrap_future(job)
+            job = self.start(work, stop)
+        except ResourceExhausted:
+            ended()
+            raise
+        try:
+            answer = await asyncio.wrap_future(job)
         except asyncio.CancelledError:
             stop.ask()
+            job.add_done_callback(lambda _: ended())
             raise
+        except BaseException:
+            ended()
+            raise
+        ended()
+        return answer
 
     def start(self, work: Callable[[Cursor, Stop], Answer], stop: Stop) -> Future[Answer]:
         """Begin a job whose end is awaited elsewhere, and which `stop` ends.
@@ -74,8 +91,7 @@ class Jobs:
     def close(self) -> None:
         """Wait for jobs under way, drop those that wait, then stop."""
         self._threads.shutdown(cancel_futures=True)
-        while not self._cursors.empty():
-            self._cursors.get_nowait().close()
+        self._cursors.close()
 
     def _finished(self, _job: object) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""A set of 64-bit hashes that takes eight bytes a member, for saying "never seen" without asking the store.
+"""A set of hashes that takes some ten bytes a member, for saying "never seen" without asking the store.
 
 A hash is a 63-bit number, so that a BIGINT column holds it.
 """
@@ -9,12 +9,17 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Members not yet sorted in: at most this many at about 60 bytes each.
-_RECENT_MAX = 1 << 16
+# Parts by the first bits of a hash, so that adding never moves more than one part in 4,096 of the members.
+_PART_BITS = 12
+_SHIFT = 63 - _PART_BITS
+# Members of one part not yet sorted in, at about 60 bytes each: at most this many, or one in eight of them.
+_RECENT_MAX = 64
+_RECENT_SHARE = 8
 
 
 def key_hash(*parts: str) -> int:
@@ -24,39 +29,43 @@ def key_hash(*parts: str) -> int:
 
 
 class KeyHashes:
-    """A set that never forgets: a member may be stale, but what is not in it was never added."""
+    """A set that never forgets: a member may be stale, but what is not in it was never added.
 
-    def __init__(self, members: pa.ChunkedArray) -> None:
+    One thread adds at a time; others may look meanwhile.
+    """
+
+    def __init__(self, members: pa.ChunkedArray | None = None) -> None:
         """`members`: int64 without nulls, in any order."""
-        self._runs: list[array[int]] = []
-        self._recent: set[int] = set()
-        if len(members):
-            self._runs.append(_sorted(members))
+        self._runs: list[array[int]] = [array("q")] * (1 << _PART_BITS)
+        self._recent: dict[int, set[int]] = {}
+        if members is None or not len(members):
+            return
+        in_order, start = _sorted(members), 0
+        for part in range(1 << _PART_BITS):
+            end = bisect_left(in_order, (part + 1) << _SHIFT, start)
+            self._runs[part] = in_order[start:end]
+            start = end
 
     def __contains__(self, member: int) -> bool:
-        if member in self._recent:
+        part = member >> _SHIFT
+        # The recent ones first: those that leave them are in the run by then.
+        recent = self._recent.get(part)
+        if recent is not None and member in recent:
             return True
-        for run in self._runs:
-            at = bisect_left(run, member)
-            if at < len(run) and run[at] == member:
-                return True
-        return False
-
-    def __len__(self) -> int:
-        return len(self._recent) + sum(map(len, self._runs))
+        run = self._runs[part]
+        at = bisect_left(run, member)
+        return at < len(run) and run[at] == member
 
     def update(self, members: Iterable[int]) -> None:
         """Add members."""
-        self._recent.update(members)
-        if len(self._recent) < _RECENT_MAX:
-            return
-        run = array("q", sorted(self._recent))
-        self._recent = set()
-        # Runs double in length, so that a member is moved a logarithmic number of times.
-        while self._runs and len(self._runs[-1]) <= 2 * len(run):
-            longer = self._runs.pop()
-            run = _sorted(pa.chunked_array([_viewed(longer), _viewed(run)]))
-        self._runs.append(run)
+        for member in members:
+            part = member >> _SHIFT
+            recent = self._recent.setdefault(part, set())
+            recent.add(member)
+            run = self._runs[part]
+            if len(recent) > max(_RECENT_MAX, len(run) // _RECENT_SHARE):
+                self._runs[part] = array("q", sorted(chain(run, recent)))
+                del self._recent[part]
 
 
 def _sorted(members: pa.ChunkedArray) -> array[int]:
@@ -68,7 +77,3 @@ def _sorted(members: pa.ChunkedArray) -> array[int]:
         memoryview(buffer)[in_order.offset * 8 : (in_order.offset + len(in_order)) * 8]
     )
     return result
-
-
-def _viewed(run: array[int]) -> pa.Array:
-    return pa.Array.from_buffers(pa.int64(), len(run), [None, pa.py_buffer(run)])

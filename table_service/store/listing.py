@@ -1,43 +1,64 @@
-"""Reading rows of one table: by id, and page by page through a filter."""
+"""Reading rows of one table: by id, and page by page through a filter, in any order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import duckdb
 import pyarrow as pa
 
-from chassis.faults import InvalidArgument
-from table_service import sandbox
+from chassis.faults import OutOfRange
+from table_service.ordering import Order
+from table_service.store.expressions import TRUE, Expressions, values_of
+from table_service.store.ordering import (
+    Position,
+    RowPosition,
+    after_sql,
+    position_list,
+    sort_sql,
+    write_position,
+)
 from table_service.store.readers import read_arrow
-from table_service.store.rows import row_not_found
-from table_service.store.statements import bound, serialised
+from table_service.store.statements import reading
 from table_service.store.transaction import physical
 from table_service.tables import Table
-from table_service.types import ROW_ID, SYSTEM_COLUMNS, Column, outgoing_list
-
-_FILTERS_KEPT = 2_000
+from table_service.types import ROW_ID, SYSTEM_COLUMNS, VERSION, Column, outgoing_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What to read: rows after a row id, at most `size`, for which `filter` holds; empty means all."""
+    """What to read: at most `size` rows for which `filter` holds (empty: all), in an order that is total.
+
+    `after`: where the page before ended; None for the first. `count`: whether to count all that the filter
+    holds for.
+    """
 
     columns: tuple[Column, ...]
-    after: int
+    orders: tuple[Order, ...]
+    after: Position | RowPosition | None
     size: int
     filter: str
     parameters: Mapping[str, object]
+    count: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Filter:
-    """A checked filter as SQL, and the parameters it names."""
+class Listed:
+    """A page: rows of carriers, the values by which each is sorted, and whether there are more.
 
-    sql: str
-    parameters: frozenset[str]
+    `total_count` is None unless it was asked for.
+    """
+
+    rows: pa.Table
+    sorted_by: pa.Table
+    more: bool
+    total_count: int | None
+
+    def position(self, at: int) -> str:
+        """Return where a page goes on after one of these rows; the first two columns are the server's."""
+        values = tuple(column[at].as_py() for column in self.sorted_by.columns)
+        return write_position(Position(values=values), self.rows.column(1)[at].as_py())
 
 
 def read_columns(table: Table, names: Sequence[str]) -> tuple[Column, ...]:
@@ -50,77 +71,70 @@ def read_columns(table: Table, names: Sequence[str]) -> tuple[Column, ...]:
     return (*SYSTEM_COLUMNS, *chosen)
 
 
-def get_row(cursor: duckdb.DuckDBPyConnection, table: Table, row_id: int) -> pa.Table:
-    """Return one row as carriers, the server's columns first.
-
-    Raises:
-        NotFound: ROW_NOT_FOUND.
-    """
-    columns = read_columns(table, ())
-    found = read_arrow(
-        cursor,
-        f"SELECT {outgoing_list(columns)} FROM {physical(table)} WHERE {ROW_ID} = {row_id:d}",
-    )
-    if found.num_rows == 0:
-        raise row_not_found(table, row_id)
-    return found
-
-
 class Lister:
-    """Lists rows; remembers the filters it has checked. Any reader thread may use it."""
+    """Lists rows. Any reader thread may use it."""
 
-    def __init__(self) -> None:
-        self._checked = lru_cache(_FILTERS_KEPT)(_unchecked)
+    def __init__(self, expressions: Expressions) -> None:
+        self._expressions = expressions
 
-    def page(
-        self, cursor: duckdb.DuckDBPyConnection, table: Table, page: Page
-    ) -> tuple[pa.Table, int | None]:
-        """Return a page of carriers and the row id to go on after; None on the last page.
+    def page(self, cursor: duckdb.DuckDBPyConnection, table: Table, page: Page) -> Listed:
+        """Return a page, and the count as of the same moment.
 
         Raises:
-            InvalidArgument: SQL_INVALID or SQL_REFUSED for the filter.
+            InvalidArgument: SQL_INVALID, SQL_REFUSED or QUERY_FAILED for the filter.
+            OutOfRange: PAGE_TOKEN_INVALID if the row where the page before ended has gone or changed,
+                where its values were too long to be kept.
         """
-        where = f"{ROW_ID} > {page.after:d}"
-        parameters: dict[str, object] = {}
-        if page.filter:
-            names = tuple(column.name for column in (*SYSTEM_COLUMNS, *table.columns))
-            checked = self._filter(cursor, page.filter, names)
-            for name in sorted(checked.parameters - page.parameters.keys()):
-                raise InvalidArgument(
-                    "SQL_INVALID", f"the filter's ${name} has no value", parameter=name
-                )
-            parameters = bound({name: page.parameters[name] for name in checked.parameters})
-            where = f"{where} AND {checked.sql}"
+        with reading(cursor):
+            return self._page(cursor, table, page)
+
+    def _page(self, cursor: duckdb.DuckDBPyConnection, table: Table, page: Page) -> Listed:
+        expression = (
+            self._expressions.check(cursor, page.filter, table, "filter") if page.filter else TRUE
+        )
+        bindings = values_of([expression], page.parameters)
+        where, total_count = expression.sql, None
+        if page.count:
+            sql = f"SELECT count(*) FROM {physical(table)} WHERE {where}"
+            [[total_count]] = cursor.execute(sql, bindings or None).fetchall()
+        if page.after is not None:
+            after = _position(cursor, table, page.orders, page.after)
+            condition, values = after_sql(page.orders, after, bindings.keys())
+            where, bindings = f"{condition} AND {where}", bindings | values
         found = read_arrow(
             cursor,
-            f"SELECT {outgoing_list(page.columns)} FROM {physical(table)} WHERE {where}"
-            f" ORDER BY {ROW_ID} LIMIT {page.size + 1:d}",
-            parameters,
+            # What is converted is what was chosen, and not every row.
+            f"SELECT {outgoing_list(page.columns)}, {position_list(page.orders)}"
+            f" FROM (FROM {physical(table)} AS t WHERE {where}"
+            f" ORDER BY {sort_sql(page.orders)} LIMIT {page.size + 1:d}) AS t"
+            f" ORDER BY {sort_sql(page.orders)}",
+            bindings,
         )
-        if found.num_rows <= page.size:
-            return found, None
-        found = found.slice(0, page.size)
-        return found, found.column(0)[page.size - 1].as_py()
-
-    def _filter(
-        self, cursor: duckdb.DuckDBPyConnection, written: str, columns: tuple[str, ...]
-    ) -> _Filter:
-        entry = self._checked(written, columns)
-        if not entry:
-            entry.append(_check(cursor, written, columns))
-        return entry[0]
+        width, shown = len(page.columns), found.slice(0, page.size)
+        return Listed(
+            rows=shown.select(range(width)),
+            sorted_by=shown.select(range(width, found.num_columns)),
+            more=found.num_rows > page.size,
+            total_count=total_count,
+        )
 
 
-def _unchecked(written: str, columns: tuple[str, ...]) -> list[_Filter]:
-    """Return the place for a filter's checked form, which an error leaves empty."""
-    return []
-
-
-def _check(cursor: duckdb.DuckDBPyConnection, written: str, columns: tuple[str, ...]) -> _Filter:
-    serialized = serialised(cursor, sandbox.expression_statement(written))
-    tree = sandbox.parse(serialized)
-    sandbox.check_expression(tree, columns)
-    [[checked]] = cursor.execute("SELECT json_deserialize_sql($1::JSON)", [serialized]).fetchall()
-    return _Filter(
-        sql=sandbox.expression_sql(checked), parameters=frozenset(sandbox.parameters(tree))
-    )
+def _position(
+    cursor: duckdb.DuckDBPyConnection,
+    table: Table,
+    orders: Sequence[Order],
+    after: Position | RowPosition,
+) -> Position:
+    if isinstance(after, Position):
+        return after
+    found = cursor.execute(
+        f"SELECT {position_list(orders)} FROM {physical(table)} AS t"
+        f" WHERE {ROW_ID} = {after.row_id:d} AND {VERSION} = {after.version:d}"
+    ).fetchall()
+    if not found:
+        raise OutOfRange(
+            "PAGE_TOKEN_INVALID",
+            f"row {after.row_id}, with which the page before ended, has changed; begin again",
+            row_id=after.row_id,
+        )
+    return Position(values=found[0])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import assert_never
 
 import pyarrow as pa
 
-from table_service.store import dataset_rows
+from chassis.faults import FailedPrecondition, Fault, FieldViolation
+from table_service.store import dataset_rows, selections, upserts
 from table_service.store import rows as row_store
 from table_service.store.catalog import Dataset
+from table_service.store.selections import Assignments, Selection
 from table_service.store.transaction import Transaction
 from table_service.tables import Table
 
@@ -34,11 +37,23 @@ class RowAbsent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableVersion:
+    """The table's schema has this version."""
+
+    table: Table
+    schema_version: int
+
+
+# Each mutation has the `path` of what it is made of in the request, for what is wrong with it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InsertRows:
-    """New rows: carriers, or all those of a dataset."""
+    """New rows: marked carriers, or all those of a dataset."""
 
     table: Table
     rows: pa.Table | Dataset
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +63,7 @@ class UpsertRows:
     table: Table
     key: tuple[str, ...]
     rows: pa.Table | Dataset
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +74,7 @@ class UpdateRow:
     row_id: int
     values: pa.Table
     expected_version: int | None
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +84,32 @@ class DeleteRow:
     table: Table
     row_id: int
     expected_version: int | None
+    path: str
 
 
-Precondition = RowVersion | RowAbsent
-Mutation = InsertRows | UpsertRows | UpdateRow | DeleteRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSelected:
+    """New values for several rows."""
+
+    table: Table
+    selection: Selection
+    assignments: Assignments
+    parameters: Mapping[str, object]
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteSelected:
+    """Several rows go."""
+
+    table: Table
+    selection: Selection
+    parameters: Mapping[str, object]
+    path: str
+
+
+Precondition = RowVersion | RowAbsent | TableVersion
+Mutation = InsertRows | UpsertRows | UpdateRow | DeleteRow | UpdateSelected | DeleteSelected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +130,57 @@ def apply(
 
     Raises:
         FailedPrecondition: PRECONDITION_FAILED for the first that does not hold.
-        Fault: Whatever a mutation raises.
+        Fault: Whatever a mutation raises, with its path.
     """
-    for precondition in preconditions:
-        match precondition:
-            case RowVersion(table=table, row_id=row_id, version=version):
-                row_store.require_version(transaction, table, row_id, version)
-            case RowAbsent(table=table, key=key):
-                row_store.require_absent(transaction, table, key)
+    for at, precondition in enumerate(preconditions):
+        with _blamed(f"preconditions[{at}]"):
+            match precondition:
+                case RowVersion(table=table, row_id=row_id, version=version):
+                    row_store.require_version(transaction, table, row_id, version)
+                case RowAbsent(table=table, key=key):
+                    row_store.require_absent(transaction, table, key)
+                case TableVersion(table=table, schema_version=version):
+                    _require_schema(transaction, table, version)
     results: list[Result] = []
-    for group in _mergeable(mutations):
-        results += _apply_group(transaction, group)
+    # A careful transaction does one thing at a time, so that it knows which one fails.
+    groups = ([m] for m in mutations) if transaction.careful else _mergeable(mutations)
+    for group in groups:
+        with _blamed(group):
+            results += _apply_group(transaction, group)
     return results
+
+
+@contextmanager
+def _blamed(place: str | Sequence[Mutation]) -> Iterator[None]:
+    """Say in a fault of the block which part of the request it is about, if it does not say so itself."""
+    try:
+        yield
+    except Fault as fault:
+        if not isinstance(place, str):
+            row_id = fault.metadata.get("row_id")
+            place = next(
+                (
+                    m.path
+                    for m in place
+                    if isinstance(m, UpdateRow | DeleteRow) and str(m.row_id) == row_id
+                ),
+                place[0].path,
+            )
+        violation = FieldViolation(field=place, description=fault.message, reason=fault.reason)
+        fault.violations = fault.violations or (violation,)
+        raise
+
+
+def _require_schema(transaction: Transaction, table: Table, version: int) -> None:
+    found = transaction.catalog.by_id.get(table.id, table)
+    if found.schema_version != version:
+        raise FailedPrecondition(
+            "PRECONDITION_FAILED",
+            f"table {table.full_name!r} has schema version {found.schema_version}, not {version}",
+            table=table.full_name,
+            schema_version=found.schema_version,
+            expected=version,
+        )
 
 
 def _mergeable(mutations: Sequence[Mutation]) -> Iterator[list[Mutation]]:
@@ -111,7 +189,7 @@ def _mergeable(mutations: Sequence[Mutation]) -> Iterator[list[Mutation]]:
         group: list[Mutation] = []
         seen: set[int] = set()
         for member in members:
-            alone = isinstance(member, UpsertRows) or (
+            alone = isinstance(member, UpsertRows | UpdateSelected | DeleteSelected) or (
                 isinstance(member, InsertRows) and isinstance(member.rows, Dataset)
             )
             again = isinstance(member, (UpdateRow, DeleteRow)) and member.row_id in seen
@@ -134,28 +212,21 @@ def _likeness(mutation: Mutation) -> tuple[object, ...]:
 
 
 def _apply_group(transaction: Transaction, group: Sequence[Mutation]) -> list[Result]:
-    table = group[0].table
+    table, path = group[0].table, group[0].path
     match group[0]:
         case InsertRows(rows=Dataset() as dataset):
-            return [Result(inserted_count=dataset_rows.insert(transaction, table, dataset))]
+            return [Result(inserted_count=dataset_rows.insert(transaction, table, dataset, path))]
         case InsertRows():
-            return _insert(transaction, table, [m.rows for m in group if isinstance(m, InsertRows)])
+            return _insert(transaction, [m for m in group if isinstance(m, InsertRows)])
         case UpsertRows(key=key, rows=Dataset() as dataset):
-            inserted, updated = dataset_rows.upsert(transaction, table, key, dataset)
+            inserted, updated = dataset_rows.upsert(transaction, table, key, dataset, path)
             return [Result(inserted_count=inserted, updated_count=updated)]
         case UpsertRows(key=key, rows=rows):
-            inserted, updated = row_store.upsert(transaction, table, key, rows)
-            return [Result(inserted_count=inserted, updated_count=updated)]
+            created = upserts.upsert(transaction, table, key, rows, path).created
+            inserted = sum(created)
+            return [Result(inserted_count=inserted, updated_count=len(created) - inserted)]
         case UpdateRow():
-            updates = [m for m in group if isinstance(m, UpdateRow)]
-            versions = row_store.update(
-                transaction,
-                table,
-                [m.row_id for m in updates],
-                [m.expected_version for m in updates],
-                _together([m.values for m in updates]),
-            )
-            return [Result(updated_count=1, version=version) for version in versions]
+            return _update(transaction, [m for m in group if isinstance(m, UpdateRow)])
         case DeleteRow():
             deletes = [m for m in group if isinstance(m, DeleteRow)]
             row_store.delete(
@@ -165,12 +236,33 @@ def _apply_group(transaction: Transaction, group: Sequence[Mutation]) -> list[Re
                 [m.expected_version for m in deletes],
             )
             return [Result(deleted_count=1) for _ in deletes]
+        case UpdateSelected(selection=selection, assignments=assignments, parameters=values):
+            count = selections.update_selected(
+                transaction, table, selection, assignments, values, path
+            )
+            return [Result(updated_count=count)]
+        case DeleteSelected(selection=selection, parameters=values):
+            count = selections.delete_selected(transaction, table, selection, values)
+            return [Result(deleted_count=count)]
         case other:
             assert_never(other)
 
 
-def _insert(transaction: Transaction, table: Table, batches: Sequence[pa.Table]) -> list[Result]:
-    first = row_store.insert(transaction, table, _together(batches))
+def _update(transaction: Transaction, updates: Sequence[UpdateRow]) -> list[Result]:
+    versions = row_store.update(
+        transaction,
+        updates[0].table,
+        [m.row_id for m in updates],
+        [m.expected_version for m in updates],
+        _together([m.values for m in updates]),
+        f"{updates[0].path}.values",
+    )
+    return [Result(updated_count=1, version=version) for version in versions]
+
+
+def _insert(transaction: Transaction, inserts: Sequence[InsertRows]) -> list[Result]:
+    batches = [m.rows for m in inserts if isinstance(m.rows, pa.Table)]
+    first = row_store.insert(transaction, inserts[0].table, _together(batches), inserts[0].path)
     results = []
     for batch in batches:
         row_ids = range(first, first + batch.num_rows)

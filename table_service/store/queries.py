@@ -1,9 +1,11 @@
-"""Queries: running them into a bounded result, and describing what they would return."""
+"""Queries: running them into a bounded result, and saying what they would return, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -12,35 +14,35 @@ from chassis.clock import Clock
 from chassis.faults import Fault, InvalidArgument, ResourceExhausted
 from chassis.identity import Principal
 from table_service.datasets import find_dataset
+from table_service.plans import plan_text
 from table_service.sandbox import Relation
-from table_service.serialized_sql import TableName, fold
 from table_service.store import Store
 from table_service.store.datasets import Bound
+from table_service.store.preparation import Statements
+from table_service.store.relations import Relations
+from table_service.store.stand_ins import (
+    STAND_IN_VALUES,
+    create_stand_ins,
+    of_unknown_type,
+    relations_read,
+    tables_read,
+)
 from table_service.store.statements import (
-    Names,
-    ResultColumn,
-    Statement,
-    Statements,
+    SMALL_BYTES_MAX,
+    SMALL_ROWS_MAX,
     as_carriers,
     batches,
     bound,
     check_parameters,
     describe,
+    described,
+    few_batches,
     reading,
 )
 from table_service.store.watch import Stop, Watch
-from table_service.tables import (
-    MAIN,
-    Table,
-    check_namespace,
-    check_whole,
-    full_name,
-    table_not_found,
-)
-from table_service.types import SYSTEM_COLUMNS, Column, Kind, Type, quoted, sql_type
+from table_service.types import Column
 
-# Tried in turn for parameters whose values are not known: some functions refuse a null.
-_STAND_IN_VALUES: tuple[object, ...] = (None, 1, "1", 0.5)
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,15 @@ class Description:
     relations: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """How a query is carried out, as text; the tables it reads; how long it took, if it was run."""
+
+    plan: str
+    tables: tuple[str, ...]
+    seconds: float
+
+
 class Queries:
     """Runs people's SQL. Threads may share it; each brings its cursor."""
 
@@ -91,53 +102,69 @@ class Queries:
         self._statements = Statements()
 
     def run(
-        self, cursor: duckdb.DuckDBPyConnection, stop: Stop, query: Query, row_count_max: int
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        stop: Stop,
+        query: Query,
+        row_count_max: int,
+        hold: Callable[[int], None] = lambda byte_count: None,
     ) -> Result:
         """Return the result, cut after `row_count_max` rows, or after as many as the limits allow.
+
+        `hold` is told of bytes as they come, and may refuse them.
 
         Raises:
             InvalidArgument: SQL_INVALID, SQL_REFUSED or QUERY_FAILED.
             NotFound: TABLE_NOT_FOUND or DATASET_NOT_FOUND.
+            PermissionDenied: NAMESPACE_CLOSED or RIGHT_REQUIRED.
             ResourceExhausted: QUERY_LIMIT.
+            Aborted: TABLE_CHANGED.
         """
         kept = min(row_count_max or self.limits.result_rows, self.limits.result_rows)
-        with self._watch.over(cursor, stop, limit_s=self.limits.time_s), reading(cursor):
-            statement, parameters, columns = self._prepare(cursor, query)
-            sql = as_carriers(statement, columns, kept + 1)
-            found: list[pa.RecordBatch] = []
-            row_count = byte_count = 0
-            for batch in batches(cursor, sql, parameters):
-                found.append(batch)
-                row_count += batch.num_rows
-                byte_count += batch.nbytes
-                if byte_count > self.limits.result_bytes:
-                    raise _too_large(self.limits.result_bytes)
-            rows = pa.Table.from_batches(found)
-        return Result(
-            columns=tuple(described.column for described in columns),
-            rows=rows.slice(0, kept),
-            truncated=row_count > kept,
-        )
+
+        def once(prepared: Bound) -> Result:
+            found = _all_rows(cursor, prepared, kept + 1, self.limits.result_bytes, hold)
+            return Result(
+                columns=tuple(column.column for column in prepared.columns),
+                rows=found.slice(0, kept),
+                truncated=found.num_rows > kept,
+            )
+
+        return self._read(cursor, stop, query, once)
 
     def bind(self, cursor: duckdb.DuckDBPyConnection, stop: Stop, query: Query) -> Bound:
         """Return the query ready to run elsewhere, after it was bound where nothing can be written.
 
         Raises:
-            InvalidArgument: SQL_INVALID or SQL_REFUSED.
-            NotFound: TABLE_NOT_FOUND or DATASET_NOT_FOUND.
+            Fault: As `run`.
         """
-        with self._watch.over(cursor, stop, limit_s=self.limits.time_s), reading(cursor):
-            statement, parameters, columns = self._prepare(cursor, query)
-        return Bound(statement=statement, parameters=parameters, columns=columns)
+        return self._read(cursor, stop, query, lambda prepared: prepared)
 
-    def _prepare(
-        self, cursor: duckdb.DuckDBPyConnection, query: Query
-    ) -> tuple[Statement, dict[str, object], list[ResultColumn]]:
-        resolve = self._resolver(query.principal, self._dataset_relations(query))
-        statement = self._statements.prepare(cursor, query.sql, resolve)
-        check_parameters(statement, query.parameters)
-        parameters = bound(query.parameters)
-        return statement, parameters, describe(cursor, statement, parameters)
+    def explain(
+        self, cursor: duckdb.DuckDBPyConnection, stop: Stop, query: Query, *, analyze: bool
+    ) -> Explanation:
+        """Return how the query would be carried out; with `analyze` it is, and its result let go.
+
+        Raises:
+            Fault: As `run`.
+        """
+        what = "ANALYZE, FORMAT json" if analyze else "FORMAT json"
+
+        def once(prepared: Bound) -> Explanation:
+            started = self._clock.monotonic()
+            # As a subquery, like everything that runs: what writes does not bind.
+            rows = cursor.execute(
+                f"EXPLAIN ({what}) SELECT * FROM ({prepared.statement.sql}) AS q",
+                dict(prepared.parameters) or None,
+            ).fetchall()
+            seconds = self._clock.monotonic() - started
+            return Explanation(
+                plan=plan_text(str(rows[-1][1]), prepared.names, analyzed=analyze),
+                tables=tables_read(prepared.statement.names, query.datasets),
+                seconds=seconds,
+            )
+
+        return self._read(cursor, stop, query, once)
 
     def describe(
         self,
@@ -154,17 +181,16 @@ class Queries:
             InvalidArgument: SQL_INVALID or SQL_REFUSED.
             NotFound: TABLE_NOT_FOUND.
         """
-        with self._watch.over(cursor, stop, limit_s=self.limits.time_s), reading(cursor):
-            stand_ins = _create_stand_ins(cursor, relations)
-            resolve = self._resolver(query.principal, stand_ins)
-            statement = self._statements.prepare(cursor, query.sql, resolve)
+        with reading(cursor), self._watch.over(cursor, stop, limit_s=self.limits.time_s):
+            stand_ins = self._relations(query, create_stand_ins(cursor, relations))
+            statement = self._statements.prepare(cursor, query.sql, stand_ins.find)
             check_parameters(statement, query.parameters)
         # A statement that does not bind ends its transaction, so each try has its own.
         first: Fault | None = None
-        for value in _STAND_IN_VALUES:
+        for value in STAND_IN_VALUES:
             try:
-                with self._watch.over(cursor, stop, limit_s=self.limits.time_s), reading(cursor):
-                    _create_stand_ins(cursor, relations)
+                with reading(cursor), self._watch.over(cursor, stop, limit_s=self.limits.time_s):
+                    create_stand_ins(cursor, relations)
                     columns = describe(cursor, statement, dict.fromkeys(query.parameters, value))
             except InvalidArgument as fault:
                 first = first or fault
@@ -172,29 +198,38 @@ class Queries:
                     break
                 continue
             return Description(
-                columns=tuple(_of_unknown_type(described) for described in columns),
-                tables=_tables_read(statement.names, relations),
-                relations=_relations_read(statement.names, relations),
+                columns=tuple(of_unknown_type(column) for column in columns),
+                tables=tables_read(statement.names, relations),
+                relations=relations_read(statement.names, relations),
             )
         assert first is not None
         raise first
 
-    def _resolver(
-        self, principal: Principal, named: Mapping[str, Relation]
-    ) -> Callable[[Names], Mapping[TableName, Relation]]:
-        """Return what finds the relation behind each name: those in `named` before tables."""
+    def _read(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        stop: Stop,
+        query: Query,
+        once: Callable[[Bound], Answer],
+    ) -> Answer:
+        """Return what `once` makes of the query where nothing can be written."""
+        with reading(cursor), self._watch.over(cursor, stop, limit_s=self.limits.time_s):
+            return once(self._prepare(cursor, query))
 
-        def resolve(names: Names) -> Mapping[TableName, Relation]:
-            relations: dict[TableName, Relation] = {}
-            for namespace, name in names.tables:
-                given = None if namespace else named.get(fold(name))
-                relations[namespace, name] = given or _table_relation(
-                    self._table(namespace, name, principal),
-                    system_columns=names.system_columns,
-                )
-            return relations
+    def _prepare(self, cursor: duckdb.DuckDBPyConnection, query: Query) -> Bound:
+        relations = self._relations(query, self._dataset_relations(query))
+        statement = self._statements.prepare(cursor, query.sql, relations.find)
+        check_parameters(statement, query.parameters)
+        parameters = bound(query.parameters)
+        return Bound(
+            statement=statement,
+            parameters=parameters,
+            columns=described(cursor, statement, parameters),
+            names=relations.names(),
+        )
 
-        return resolve
+    def _relations(self, query: Query, named: Mapping[str, Relation]) -> Relations:
+        return Relations(self._store.writer, query.principal, named)
 
     def _dataset_relations(self, query: Query) -> dict[str, Relation]:
         relations: dict[str, Relation] = {}
@@ -207,81 +242,47 @@ class Queries:
             )
         return relations
 
-    def _table(self, namespace: str, name: str, principal: Principal) -> Table:
-        space, bare = fold(namespace) or MAIN, fold(name)
-        check_namespace(space, principal, writes=False)
-        table = self._store.writer.catalog.active.get((space, bare))
-        if table is None:
-            raise table_not_found(full_name(space, name))
-        return table
 
-
-def _table_relation(table: Table, *, system_columns: bool) -> Relation:
-    """Return the table as statements see it.
-
-    The server's own columns are there for a statement that names one, and else not: `SELECT *` should give
-    what was put in, and NATURAL JOIN should not join by them.
-    """
-    columns = (*SYSTEM_COLUMNS, *table.columns) if system_columns else table.columns
-    return Relation(
-        schema=table.namespace,
-        table=table.id,
-        columns=tuple((column.name, column.name) for column in columns),
-    )
-
-
-def _create_stand_ins(
-    cursor: duckdb.DuckDBPyConnection, relations: Mapping[str, tuple[Column, ...]]
-) -> dict[str, Relation]:
-    """Create an empty temporary view for each relation; the end of the transaction drops it.
-
-    A column of unknown type stands in as a bare NULL, which DuckDB lets be whatever the query makes of it.
+def _all_rows(
+    cursor: duckdb.DuckDBPyConnection,
+    prepared: Bound,
+    row_count_max: int,
+    byte_count_max: int,
+    hold: Callable[[int], None],
+) -> pa.Table:
+    """Return at most so many rows of the result, as carriers.
 
     Raises:
-        InvalidArgument: SQL_INVALID if two relations have one name, or two columns of one, or a column has a
-            type that is not whole.
+        ResourceExhausted: QUERY_LIMIT if they are larger than `byte_count_max`, or what `hold` raises.
     """
-    found: dict[str, Relation] = {}
-    for at, (name, columns) in enumerate(sorted(relations.items())):
-        if fold(name) in found:
-            raise InvalidArgument("SQL_INVALID", f"two relations are called {name!r}", name=name)
-        check_whole(columns)
-        table = f"stand_in_{at}"
-        selected = ", ".join(f"{_nothing_of(c.type)} AS {quoted(c.name)}" for c in columns)
-        cursor.execute(f"CREATE TEMPORARY VIEW {table} AS SELECT {selected} WHERE false")
-        found[fold(name)] = Relation(
-            schema="temp", table=table, columns=tuple((c.name, c.name) for c in columns)
-        )
+    learnt = prepared.statement.learnt
+    if learnt.small:
+        row_count = min(row_count_max, SMALL_ROWS_MAX + 1)
+        sql = as_carriers(prepared.statement, prepared.columns, row_count)
+        few = few_batches(cursor, prepared.statement, sql, prepared.parameters)
+        found = _held(few, byte_count_max, hold)
+        if found.num_rows <= SMALL_ROWS_MAX:
+            return found
+    sql = as_carriers(prepared.statement, prepared.columns, row_count_max)
+    # Closed whatever happens: DuckDB ends no transaction while a result is open.
+    with closing(batches(cursor, sql, prepared.parameters)) as pieces:
+        found = _held(pieces, byte_count_max, hold)
+    learnt.small = found.num_rows <= SMALL_ROWS_MAX and found.nbytes <= SMALL_BYTES_MAX
     return found
 
 
-def _nothing_of(type_: Type) -> str:
-    return "NULL" if type_.kind is Kind.UNKNOWN else f"CAST(NULL AS {sql_type(type_)})"
-
-
-def _of_unknown_type(described: ResultColumn) -> Column:
-    """Return the column; DuckDB says "NULL" where the type is that of a parameter bound to null."""
-    if described.written != '"NULL"':
-        return described.column
-    return replace(described.column, type=Type(kind=Kind.UNKNOWN))
-
-
-def _tables_read(names: Names, relations: Collection[str]) -> tuple[str, ...]:
-    given = {fold(name) for name in relations}
-    return tuple(
-        sorted(
-            {
-                full_name(fold(namespace) or MAIN, fold(name))
-                for namespace, name in names.tables
-                if namespace or fold(name) not in given
-            }
-        )
-    )
-
-
-def _relations_read(names: Names, relations: Collection[str]) -> tuple[str, ...]:
-    read = {fold(name) for namespace, name in names.tables if not namespace}
-    return tuple(sorted(name for name in relations if fold(name) in read))
+def _held(
+    pieces: Iterable[pa.RecordBatch], byte_count_max: int, hold: Callable[[int], None]
+) -> pa.Table:
+    found: list[pa.RecordBatch] = []
+    byte_count = 0
+    for piece in pieces:
+        found.append(piece)
+        byte_count += piece.nbytes
+        if byte_count > byte_count_max:
+            raise _too_large(byte_count_max)
+        hold(piece.nbytes)
+    return pa.Table.from_batches(found)
 
 
 def _too_large(limit: int) -> ResourceExhausted:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from queue import LifoQueue
 from typing import Generic, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from chassis.faults import ResourceExhausted
+from table_service.store.cursors import Cursors
 from table_service.store.database import Database
 from table_service.store.errors import read_fault
 
 WAITING_READS_MAX = 2_000
 RETRY_AFTER = timedelta(seconds=1)
+INTERRUPT_AGAIN_S = 0.02
 
 Answer = TypeVar("Answer")
+Cursor = duckdb.DuckDBPyConnection
 
 
 def read_arrow(
@@ -35,9 +37,7 @@ class Readers:
 
     def __init__(self, database: Database, *, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="table-reader")
-        self._cursors: LifoQueue[duckdb.DuckDBPyConnection] = LifoQueue()
-        for _ in range(threads):
-            self._cursors.put(database.cursor())
+        self._cursors = Cursors(database, threads)
         self._waiting = 0
 
     async def read(self, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
@@ -57,10 +57,11 @@ class Readers:
             )
         self._waiting += 1
         reading = _Reading(work, self._cursors)
+        job = self._threads.submit(reading.run)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, reading.run)
+            return await asyncio.wrap_future(job)
         except asyncio.CancelledError:
-            reading.stop()
+            _stop(asyncio.get_running_loop(), reading, job)
             raise
         finally:
             self._waiting -= 1
@@ -68,8 +69,7 @@ class Readers:
     def close(self) -> None:
         """Wait for reads under way, then stop."""
         self._threads.shutdown()
-        while not self._cursors.empty():
-            self._cursors.get_nowait().close()
+        self._cursors.close()
 
 
 class _Reading(Generic[Answer]):
@@ -78,7 +78,7 @@ class _Reading(Generic[Answer]):
     def __init__(
         self,
         work: Callable[[duckdb.DuckDBPyConnection], Answer],
-        cursors: LifoQueue[duckdb.DuckDBPyConnection],
+        cursors: Cursors,
     ) -> None:
         self._work = work
         self._cursors = cursors
@@ -106,3 +106,10 @@ class _Reading(Generic[Answer]):
         with self._lock:
             if self._cursor is not None:
                 self._cursor.interrupt()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, reading: _Reading[Answer], job: Future[Answer]) -> None:
+    """Interrupt a read until it has ended: an interrupt that comes between two statements is lost."""
+    if not job.done():
+        reading.stop()
+        loop.call_later(INTERRUPT_AGAIN_S, _stop, loop, reading, job)

@@ -1,7 +1,9 @@
-"""Row ids: counted in memory, made durable in blocks, never given twice.
+"""Row ids and other numbers: counted in memory, made durable in blocks, never given twice.
 
-A block is reserved in the transaction of the first row that needs it, so an id that was answered lies in
-a block that is durable. A crash skips the rest of a block; a clean stop gives it back.
+Each key has a count of its own: a table's id for its rows, and whatever else its owner calls by a name,
+such as "tbl_x/7" for a column's sequence. A block is reserved in the transaction of the first number that
+needs it, so a number that was answered lies in a block that is durable. A crash skips the rest of a block; a
+clean stop gives it back.
 """
 
 from __future__ import annotations
@@ -16,46 +18,63 @@ CREATE TABLE IF NOT EXISTS catalog.row_ids (table_id VARCHAR NOT NULL, reserved 
 
 
 class RowIds:
-    """The next id of each table. The writer thread's alone."""
+    """The next number of each key, from 1. The writer thread's alone."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         rows = cursor.execute("SELECT table_id, reserved FROM catalog.row_ids").fetchall()
-        self._reserved: dict[str, int] = {table: int(reserved) for table, reserved in rows}
-        self._latest = dict(self._reserved)
+        # What is stored, and what the open transaction has stored on top.
+        self._reserved: dict[str, int] = {key: int(reserved) for key, reserved in rows}
         self._pending: dict[str, int] = {}
+        self._dropped: list[str] = []
+        self._latest = dict(self._reserved)
 
-    def add_table(self, cursor: duckdb.DuckDBPyConnection, table_id: str) -> None:
-        """Begin to count for a new table."""
-        cursor.execute("INSERT INTO catalog.row_ids VALUES ($1, 0)", [table_id])
-        self._latest[table_id] = 0
+    def add(self, cursor: duckdb.DuckDBPyConnection, key: str) -> None:
+        """Begin to count for a key, so that its first number costs no more than the next."""
+        if key not in self._reserved and key not in self._pending:
+            self._store(cursor, key, 0)
 
-    def take(self, cursor: duckdb.DuckDBPyConnection, table_id: str, count: int) -> int:
-        """Return the first of `count` consecutive ids that nobody has had."""
-        first = self._latest[table_id] + 1
+    def take(self, cursor: duckdb.DuckDBPyConnection, key: str, count: int) -> int:
+        """Return the first of `count` consecutive numbers that nobody has had; a new key begins at 1."""
+        first = self._latest.get(key, 0) + 1
         last = first + count - 1
-        self._latest[table_id] = last
-        reserved = self._pending.get(table_id, self._reserved.get(table_id, 0))
-        if last > reserved:
-            self._store(cursor, table_id, last + BLOCK_ROWS)
-            self._pending[table_id] = last + BLOCK_ROWS
+        self._latest[key] = last
+        if last > self._pending.get(key, self._reserved.get(key, 0)):
+            self._store(cursor, key, last + BLOCK_ROWS)
         return first
+
+    def drop(self, cursor: duckdb.DuckDBPyConnection, table_id: str) -> None:
+        """Stop counting for a table and its columns, whose ids nobody will ask for again."""
+        self._dropped = [
+            key for key in self._reserved if key == table_id or key.startswith(f"{table_id}/")
+        ]
+        for key in self._dropped:
+            cursor.execute("DELETE FROM catalog.row_ids WHERE table_id = $1", [key])
 
     def committed(self) -> None:
         """The transaction's reservations are durable."""
         self._reserved.update(self._pending)
         self._pending.clear()
+        for key in self._dropped:
+            self._reserved.pop(key, None)
+            self._latest.pop(key, None)
+        self._dropped = []
 
     def rolled_back(self) -> None:
-        """The transaction's reservations never happened; its ids stay unused."""
+        """The transaction's reservations never happened; its numbers stay unused."""
         self._pending.clear()
+        self._dropped = []
 
     def give_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Reserve no more than was used; at the end, outside a transaction."""
-        for table_id, reserved in self._reserved.items():
-            if self._latest[table_id] < reserved:
-                self._store(cursor, table_id, self._latest[table_id])
+        for key, reserved in self._reserved.items():
+            if self._latest.get(key, 0) < reserved:
+                self._store(cursor, key, self._latest.get(key, 0))
 
-    def _store(self, cursor: duckdb.DuckDBPyConnection, table_id: str, reserved: int) -> None:
-        cursor.execute(
-            "UPDATE catalog.row_ids SET reserved = $1 WHERE table_id = $2", [reserved, table_id]
-        )
+    def _store(self, cursor: duckdb.DuckDBPyConnection, key: str, reserved: int) -> None:
+        if key in self._reserved or key in self._pending:
+            cursor.execute(
+                "UPDATE catalog.row_ids SET reserved = $1 WHERE table_id = $2", [reserved, key]
+            )
+        else:
+            cursor.execute("INSERT INTO catalog.row_ids VALUES ($1, $2)", [key, reserved])
+        self._pending[key] = reserved

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from chassis.faults import Aborted, FailedPrecondition, InvalidArgument, NotFound
-from table_service.store.errors import duplicate_key
+from chassis.faults import Aborted, FailedPrecondition, NotFound
+from table_service.row_faults import RowFault
+from table_service.store.defaults import column_names, filled, mark
+from table_service.store.staging import (
+    Written,
+    arrow_source,
+    refuse_faults,
+    stage,
+    stage_changed,
+    stage_new,
+    write_good,
+)
 from table_service.store.transaction import Transaction, physical
+from table_service.store.violations import AT, find_faults
 from table_service.tables import Table
 from table_service.types import ROW_ID, VERSION, Column, incoming, quoted
 
 
-def insert(transaction: Transaction, table: Table, rows: pa.Table) -> int:
+def insert(transaction: Transaction, table: Table, rows: pa.Table, path: str = "rows") -> int:
     """Insert rows of carriers; return the first of their consecutive row ids.
 
-    `rows` has columns of the table by name; the others are null.
+    `rows` has columns of the table by name, and marks (see `defaults`) where some of them lack a column; what
+    does not come gets its default, and else null. `path` is where they stand in the request.
+
+    Raises:
+        InvalidArgument: ROW_INVALID or CHECK_FAILED, in a careful transaction.
+        AlreadyExists: DUPLICATE_KEY, in a careful transaction.
     """
     table = transaction.current(table)
+    if transaction.careful:
+        with stage(transaction, table):
+            stage_new(transaction, table, arrow_source(transaction, table, rows))
+            refuse_faults(transaction, table, path, replaces=False, indexed=True)
+    return write(transaction, table, rows)
+
+
+def write(transaction: Transaction, table: Table, rows: pa.Table) -> int:
+    """Insert rows without a look at them; the table is as this transaction sees it."""
+    rows = filled(transaction, table, rows)
     first = transaction.take_row_ids(table, rows.num_rows)
     ids = pa.array(range(first, first + rows.num_rows), pa.int64())
     view = transaction.show(rows.append_column(ROW_ID, ids))
@@ -30,51 +56,24 @@ def insert(transaction: Transaction, table: Table, rows: pa.Table) -> int:
     return first
 
 
-def upsert(
-    transaction: Transaction, table: Table, key: Sequence[str], rows: pa.Table
-) -> tuple[int, int]:
-    """Insert rows, or update those that have their key; return how many were inserted and updated.
-
-    Raises:
-        InvalidArgument: COLUMN_NOT_FOUND if a key column is not among the rows' columns.
-        AlreadyExists: DUPLICATE_KEY if two of the rows have one key.
-    """
+def insert_good(
+    transaction: Transaction, table: Table, rows: pa.Table, places: pa.Array | None
+) -> Written:
+    """Insert those of the rows that can be; `places` are theirs among those sent, if some were left out."""
     table = transaction.current(table)
-    columns = [table.column(name) for name in rows.schema.names]
-    view = transaction.show(rows.append_column("__at", pa.array(range(rows.num_rows), pa.int64())))
-    source = f"(SELECT {_incoming_list(columns, named=True)}, __at FROM {view})"
-    return upsert_from(transaction, table, key, columns, source, rows.num_rows)
+    with stage(transaction, table):
+        stage_new(transaction, table, arrow_source(transaction, table, rows, places))
+        return write_good(transaction, table, (), replaces=False)
 
 
-def upsert_from(
-    transaction: Transaction,
-    table: Table,
-    key: Sequence[str],
-    columns: Sequence[Column],
-    source: str,
-    row_count: int,
-) -> tuple[int, int]:
-    """Do the same for `source`: SQL with the stored values of `columns` and `__at`, counted from 0."""
-    _check_key(table, key, columns)
-    keys = ", ".join(map(quoted, key))
-    _refuse_duplicates(transaction, key, source)
-    target = physical(table)
-    same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in key)
-    changes = [f"{quoted(c.name)} = s.{quoted(c.name)}" for c in columns if c.name not in key]
-    updated = transaction.changed(
-        f"UPDATE {target} AS t SET {', '.join([*changes, f'{VERSION} = t.{VERSION} + 1'])}"
-        f" FROM {source} AS s WHERE {same}"
-    )
-    if updated == row_count:
-        return 0, updated
-    first = transaction.take_row_ids(table, row_count)
-    inserted = transaction.changed(
-        f"INSERT INTO {target} ({_names(columns)}, {ROW_ID}, {VERSION})"
-        f" SELECT {_names(columns)}, $1 + __at, 1 FROM {source} AS s"
-        f" ANTI JOIN (SELECT {keys} FROM {target}) AS t ON {same} ORDER BY __at",
-        [first],
-    )
-    return inserted, updated
+def explain(
+    transaction: Transaction, table: Table, rows: pa.Table, places: pa.Array | None
+) -> list[RowFault]:
+    """Return why rows could not be inserted, and insert none."""
+    table = transaction.current(table)
+    with stage(transaction, table):
+        stage_new(transaction, table, arrow_source(transaction, table, rows, places))
+        return find_faults(transaction, table, replaces=False)
 
 
 def update(
@@ -83,6 +82,7 @@ def update(
     row_ids: Sequence[int],
     versions: Sequence[int | None],
     values: pa.Table,
+    path: str = "values",
 ) -> list[int]:
     """Give rows new values and return their new versions, both in order.
 
@@ -92,20 +92,44 @@ def update(
     Raises:
         NotFound: ROW_NOT_FOUND.
         Aborted: ETAG_MISMATCH.
+        InvalidArgument: ROW_INVALID or CHECK_FAILED, in a careful transaction.
+        AlreadyExists: DUPLICATE_KEY, in a careful transaction.
     """
     table = transaction.current(table)
     found = check_versions(transaction, table, row_ids, versions)
-    columns = [table.column(name) for name in values.schema.names]
-    target = physical(table)
+    if transaction.careful:
+        ids = pa.array(row_ids, pa.int64())
+        source = arrow_source(transaction, table, values, ids)
+        with stage(transaction, table):
+            stage_changed(transaction, table, source, f"t.{ROW_ID} = s.{AT}")
+            refuse_faults(transaction, table, path, replaces=True, indexed=False)
+    set_values(transaction, table, row_ids, values)
+    return [version + 1 for version in found]
+
+
+def set_values(
+    transaction: Transaction,
+    table: Table,
+    row_ids: Sequence[int],
+    values: pa.Table,
+    key: Collection[str] = (),
+) -> None:
+    """Give rows new values, marked where they keep the old ones; the columns of `key` are theirs already."""
+    names = column_names(values)
     view = transaction.show(values.append_column(ROW_ID, pa.array(row_ids, pa.int64())))
-    changes = [f"{quoted(c.name)} = {incoming('s.' + quoted(c.name), c.type)}" for c in columns]
+    changes = []
+    for column in (table.column(name) for name in names if name not in key):
+        value = incoming(f"s.{quoted(column.name)}", column.type)
+        if mark(column.name) in values.schema.names:
+            missing, kept = f"s.{quoted(mark(column.name))}", f"t.{quoted(column.name)}"
+            value = f"CASE WHEN {missing} THEN {kept} ELSE {value} END"
+        changes.append(f"{quoted(column.name)} = {value}")
     # A constant bound on _row_id lets DuckDB skip every row group without one of the rows.
     transaction.rows(
-        f"UPDATE {target} AS t SET {', '.join([*changes, f'{VERSION} = t.{VERSION} + 1'])}"
+        f"UPDATE {physical(table)} AS t SET {', '.join([*changes, f'{VERSION} = t.{VERSION} + 1'])}"
         f" FROM {view} AS s WHERE t.{ROW_ID} = s.{ROW_ID} AND t.{ROW_ID} BETWEEN $1 AND $2",
         [min(row_ids), max(row_ids)],
     )
-    return [version + 1 for version in found]
 
 
 def delete(
@@ -212,43 +236,12 @@ def row_not_found(table: Table, row_id: int) -> NotFound:
     )
 
 
-def _check_key(table: Table, key: Sequence[str], columns: Sequence[Column]) -> None:
-    names = {column.name for column in columns}
-    for name in key:
-        table.column(name)
-        if name not in names:
-            raise InvalidArgument(
-                "COLUMN_NOT_FOUND", f"the rows have no key column {name!r}", column=name
-            )
-    if not any(set(key) == set(unique) for unique in table.unique_keys):
-        raise InvalidArgument(
-            "COLUMN_NOT_FOUND",
-            f"table {table.full_name!r} has no unique key ({', '.join(key)})",
-            table=table.full_name,
-        )
-
-
-def _refuse_duplicates(transaction: Transaction, key: Sequence[str], source: str) -> None:
-    keys = ", ".join(map(quoted, key))
-    no_null = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in key)
-    texts = ", ".join(f"{quoted(name)}::VARCHAR" for name in key)
-    twice = transaction.rows(
-        f"SELECT {texts} FROM {source} WHERE {no_null} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"
-    )
-    if twice:
-        pairs = zip(key, twice[0], strict=True)
-        raise duplicate_key(", ".join(f"{name}: {value}" for name, value in pairs))
-
-
 def _names(columns: Sequence[Column]) -> str:
     return ", ".join(quoted(column.name) for column in columns)
 
 
-def _incoming_list(columns: Sequence[Column], *, named: bool = False) -> str:
-    return ", ".join(
-        incoming(quoted(c.name), c.type) + (f" AS {quoted(c.name)}" if named else "")
-        for c in columns
-    )
+def _incoming_list(columns: Sequence[Column]) -> str:
+    return ", ".join(incoming(quoted(column.name), column.type) for column in columns)
 
 
 def _any_of(row_ids: Sequence[int]) -> str:

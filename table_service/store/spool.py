@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from chassis.faults import ResourceExhausted, Unavailable
 from chassis.ids import IdMaker
+from table_service.store.file_bytes import FileBytes, Format
 
 # Below this, the disk is for what people write, not for results and files on their way.
 FREE_BYTES_MIN = 256 * 1024 * 1024
@@ -48,69 +49,65 @@ class Spool:
             size = path.stat().st_size
         except FileNotFoundError:
             return None
-        return self.too_large() if size > self.file_bytes_max else disk_nearly_full(self._folder)
-
-    def too_large(self) -> ResourceExhausted:
-        """Return the fault of a file past the limit."""
-        limit = self.file_bytes_max
-        return ResourceExhausted(
-            "FILE_TOO_LARGE", f"the file is larger than {limit} bytes", bytes=limit
-        )
+        if size > self.file_bytes_max:
+            return too_large(self.file_bytes_max)
+        return disk_nearly_full(self._folder)
 
 
 class SpooledFile:
-    """A file being received, and what was seen of its bytes on the way.
+    """A file being received, and what was seen of its bytes on the way."""
 
-    `line_count_max` is no less than the number of its lines; `fractions` is false if no number in it can
-    have a fraction.
-    """
-
-    def __init__(self, path: Path, spool: Spool, *, text: bool) -> None:
-        """`text`: its lines matter."""
+    def __init__(
+        self, path: Path, spool: Spool, format_: Format, *, bytes_max: int | None = None
+    ) -> None:
+        """`bytes_max`: how large it may be if that is less than any file."""
         self.path = path
-        self._text = text
+        self.bytes_max = min(bytes_max or spool.file_bytes_max, spool.file_bytes_max)
         self.byte_count = 0
-        self.fractions = False
+        self.seen = FileBytes(format_)
         self._spool = spool
         self._file: BinaryIO = path.open("wb")
-        self._newlines = self._returns = 0
-        self._last = b""
 
-    @property
-    def line_count_max(self) -> int:
-        """Return a number of lines that the file does not exceed."""
-        return max(self._newlines, self._returns) + 1
-
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunks: Sequence[bytes]) -> None:
         """Add bytes.
 
         Raises:
+            InvalidArgument: FILE_INVALID.
             ResourceExhausted: FILE_TOO_LARGE; QUERY_LIMIT if the disk is nearly full.
             Unavailable: STORE_UNAVAILABLE if the disk is full.
         """
-        self.byte_count += len(chunk)
-        if self.byte_count > self._spool.file_bytes_max:
-            raise self._spool.too_large()
+        self.byte_count += sum(map(len, chunks))
+        if self.byte_count > self.bytes_max:
+            raise too_large(self.bytes_max)
         if fault := disk_nearly_full(self.path.parent):
             raise fault
-        if self._text:
-            self._look_at(chunk)
+        kept = [self.seen.see(chunk) for chunk in chunks]
         with disk_faults():
-            self._file.write(chunk)
+            self._file.writelines(kept)
+
+    def end(self, *, partial: bool = False) -> None:
+        """Write what is left, after the last bytes. `partial`: the file goes on elsewhere.
+
+        Raises:
+            InvalidArgument: FILE_INVALID.
+            Unavailable: STORE_UNAVAILABLE if the disk is full.
+        """
+        kept = self.seen.end(partial=partial)
+        with disk_faults():
+            self._file.write(kept)
+            self._file.flush()
 
     def close(self) -> None:
         """Let go of the file; it stays where it is."""
         with disk_faults():
             self._file.close()
 
-    def _look_at(self, chunk: bytes) -> None:
-        self._newlines += chunk.count(b"\n")
-        self._returns += chunk.count(b"\r")
-        if not self.fractions:
-            # A point, or an exponent below zero, which two chunks may share.
-            seen = self._last + chunk
-            self.fractions = b"." in chunk or b"e-" in seen or b"E-" in seen
-            self._last = chunk[-1:]
+
+def too_large(limit: int) -> ResourceExhausted:
+    """Return the fault of a file past a limit."""
+    return ResourceExhausted(
+        "FILE_TOO_LARGE", f"the file is larger than {limit} bytes", bytes=limit
+    )
 
 
 def disk_nearly_full(folder: Path) -> ResourceExhausted | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from table_service.store.database import CATALOG
 from table_service.store.errors import BREAKING
-from table_service.tables import Catalog, Table, TableState, table_not_found
+from table_service.tables import Catalog, Table, TableState, table_changed, table_not_found
 from table_service.types import quoted
 
 # Statements are bound anew for each batch; what is kept is only the name of a view.
@@ -20,7 +20,7 @@ _STATEMENTS_MAX = 1_000
 
 def physical(table: Table) -> str:
     """Return the SQL name of the table's rows."""
-    return f"{CATALOG}.{table.namespace}.{quoted(table.id)}"
+    return f"{CATALOG}.{table.namespace}.{quoted(table.storage)}"
 
 
 def dataset_relation(dataset_id: str) -> str:
@@ -110,7 +110,8 @@ class Transaction:
     """A transaction between its BEGIN and its COMMIT, on one thread.
 
     `catalog` is as of this transaction: what it creates or deletes is in it at once, and in everybody's
-    after the commit. `now` is the moment it began.
+    after the commit. `now` is the moment it began. One that is `careful` comes after DuckDB refused what a
+    write did: whoever writes rows looks at them first and says all that is wrong.
     """
 
     def __init__(
@@ -120,15 +121,17 @@ class Transaction:
         statements: Statements,
         batches: Batches,
         catalog: Catalog,
-        take_row_ids: Callable[[str, int], int],
+        take_ids: Callable[[str, int], int],
         now: datetime,
+        careful: bool = False,
     ) -> None:
         self.cursor = cursor
         self.catalog = catalog
         self.now = now
+        self.careful = careful
         self._statements = statements
         self._batches = batches
-        self._take_row_ids = take_row_ids
+        self._take_ids = take_ids
         self.after_commit: list[Callable[[], None]] = []
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
@@ -147,26 +150,40 @@ class Transaction:
 
     def take_row_ids(self, table: Table, count: int) -> int:
         """Return the first of `count` consecutive row ids, never given before."""
-        return self._take_row_ids(table.id, count)
+        return self._take_ids(table.id, count)
+
+    def take_ids(self, key: str, count: int) -> int:
+        """Return the first of `count` consecutive numbers of a counter, never given before, from 1 on.
+
+        Any key has a counter, which exists from its first use; "tbl_x/7" is that of a column's sequence.
+        """
+        return self._take_ids(key, count)
 
     def current(self, table: Table) -> Table:
         """Return the table as this transaction sees it, for what was resolved before it began.
 
         Raises:
-            NotFound: TABLE_NOT_FOUND if the table was deleted or its schema changed meanwhile.
+            NotFound: TABLE_NOT_FOUND if the table was deleted meanwhile.
+            Aborted: TABLE_CHANGED if its schema changed; whoever resolved it does so again
+                (`fresh_tables`).
         """
         found = self.catalog.by_id.get(table.id)
         if found is None or found.state is not TableState.ACTIVE:
             raise table_not_found(table.full_name)
         if found.schema_version != table.schema_version:
-            raise table_not_found(table.full_name)
+            raise table_changed(found)
         return found
 
 
 def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
     """End a transaction that failed; the error that led here is the one to be raised."""
-    try:
-        cursor.execute("ROLLBACK")
-    except (duckdb.TransactionException, *BREAKING):
-        # A commit that failed has ended its transaction already; a broken store has none.
+    # Ends when it is done: the watch may interrupt it, as what it stops, and does so again and again.
+    while True:
+        try:
+            cursor.execute("ROLLBACK")
+        except duckdb.InterruptException:
+            continue
+        except (duckdb.TransactionException, *BREAKING):
+            # A commit that failed has ended its transaction already; a broken store has none.
+            return
         return

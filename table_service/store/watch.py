@@ -6,7 +6,6 @@ An interrupt that comes between two statements is lost, so it is repeated until 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,14 +26,17 @@ class Abandoned(Exception):
 class Stop:
     """Set by whoever no longer wants the work; read by the thread that does it."""
 
-    __slots__ = ("asked",)
+    __slots__ = ("asked", "heard")
 
     def __init__(self) -> None:
         self.asked = False
+        self.heard: Callable[[], None] | None = None
 
     def ask(self) -> None:
         """Give up the work, under way or not yet begun."""
         self.asked = True
+        if self.heard is not None:
+            self.heard()
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -55,6 +57,7 @@ class Watch:
         self._watched: set[_Watched] = set()
         self._changed = threading.Condition()
         self._closing = False
+        self._asked = threading.Event()
         self._thread = threading.Thread(target=self._look, name="table-watch", daemon=True)
         self._thread.start()
 
@@ -76,6 +79,7 @@ class Watch:
             Abandoned: If `stop` was asked.
             Fault: What `passed` returned.
         """
+        stop.heard = self._asked.set
         if stop.asked:
             raise Abandoned
         watched = _Watched(
@@ -117,7 +121,9 @@ class Watch:
                 for watched in self._watched:
                     if self._must_end(watched):
                         watched.cursor.interrupt()
-            time.sleep(TICK_S)
+            # Cut short by whoever wants something stopped.
+            self._asked.wait(TICK_S)
+            self._asked.clear()
 
     def _must_end(self, watched: _Watched) -> bool:
         if watched.fault is None and not watched.stop.asked:

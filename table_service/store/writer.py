@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
@@ -21,65 +19,31 @@ import pyarrow as pa
 
 from chassis.clock import Clock
 from chassis.faults import Fault, ResourceExhausted
+from table_service import plain_rows
+from table_service.plain_rows import PlainRows
 from table_service.store import rows as row_store
+from table_service.store.cell_inserts import insert_plain
 from table_service.store.errors import breaks, store_unavailable, write_fault
-from table_service.store.receipts import ReceiptKey, Receipts, prune, store_receipts
+from table_service.store.receipts import (
+    Receipt,
+    ReceiptKey,
+    Receipts,
+    prune,
+    store_receipts,
+)
 from table_service.store.row_ids import RowIds
 from table_service.store.transaction import Batches, Statements, Transaction, roll_back
-from table_service.tables import Catalog, Table
+from table_service.store.waiting import deliver, fail
+from table_service.store.write_queue import (
+    Change,
+    Insert,
+    WaitingWrite,
+    Write,
+    WriteQueue,
+)
+from table_service.tables import Catalog
 
-QUEUE_WRITES_MAX = 10_000
-GROUP_WRITES_MAX = 512
 RETRY_AFTER = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A write of any kind: `apply` changes the store and returns the answer's bytes.
-
-    `apply` may run more than once, each time in a new transaction of which only the last is committed. A
-    write that is `alone` shares its commit with no other: what defines tables does.
-    """
-
-    apply: Callable[[Transaction], bytes]
-    receipt: ReceiptKey | None = None
-    alone: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Insert:
-    """New rows for one table, which may travel in one statement with other inserts.
-
-    `rows` has carriers under the names of some of the table's columns; `answer` makes the answer of the
-    row ids given.
-    """
-
-    table: Table
-    rows: pa.Table
-    answer: Callable[[range], bytes]
-    receipt: ReceiptKey | None = None
-    alone: bool = False
-
-
-Write = Change | Insert
-
-
-class _Waiting:
-    """A write and where its outcome goes."""
-
-    __slots__ = ("error", "future", "loop", "response", "write")
-
-    def __init__(
-        self,
-        write: Write,
-        future: asyncio.Future[bytes] | Future[bytes],
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
-        self.write = write
-        self.future = future
-        self.loop = loop
-        self.response = b""
-        self.error: Exception | None = None
 
 
 class Writer:
@@ -96,7 +60,7 @@ class Writer:
         catalog: Catalog,
         receipts: Receipts,
         clock: Clock,
-        when_broken: Callable[[], None] = lambda: None,
+        when_broken: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self.catalog = catalog
         self.broken = False
@@ -107,9 +71,7 @@ class Writer:
         self._row_ids = RowIds(cursor)
         self._clock = clock
         self._when_broken = when_broken
-        self._queue: deque[_Waiting] = deque()
-        self._wake = threading.Condition()
-        self._closing = False
+        self._queue = WriteQueue()
         self._thread = threading.Thread(target=self._serve, name="table-writer", daemon=True)
         self._thread.start()
 
@@ -123,26 +85,30 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
-        self._enqueue(_Waiting(write, future, loop))
+        self._enqueue(WaitingWrite(write, future, loop))
         return await future
 
     def run(self, write: Write) -> bytes:
         """Do the same for a thread other than the writer's, which waits."""
         future: Future[bytes] = Future()
-        self._enqueue(_Waiting(write, future, None))
+        self._enqueue(WaitingWrite(write, future, None))
         return future.result()
 
-    def take_row_ids(self, table_id: str, count: int) -> int:
-        """Reserve ids for a transaction on another cursor; they are durable before it needs them."""
+    def take_ids(self, key: str, count: int) -> int:
+        """Reserve numbers for a transaction on another cursor; they are durable before it needs them."""
 
         def apply(transaction: Transaction) -> bytes:
-            return str(self._row_ids.take(transaction.cursor, table_id, count)).encode()
+            return str(transaction.take_ids(key, count)).encode()
 
         return int(self.run(Change(apply=apply)))
 
     def new_row_ids(self, transaction: Transaction, table_id: str) -> None:
         """Begin to count the rows of a table that `transaction`, one of this writer, creates."""
-        self._row_ids.add_table(transaction.cursor, table_id)
+        self._row_ids.add(transaction.cursor, table_id)
+
+    def drop_row_ids(self, transaction: Transaction, table_id: str) -> None:
+        """Stop counting for a table that `transaction`, one of this writer, removes for good."""
+        self._row_ids.drop(transaction.cursor, table_id)
 
     async def prune_receipts(self) -> int:
         """Delete a bounded number of receipts that lived their time; return how many."""
@@ -152,116 +118,107 @@ class Writer:
 
     def close(self) -> None:
         """Finish what is queued, then stop. Nothing may be submitted any more."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._queue.close()
         self._thread.join()
         if not self.broken:
             self._row_ids.give_back(self._cursor)
         self._cursor.close()
 
-    def _enqueue(self, waiting: _Waiting) -> None:
+    def _enqueue(self, waiting: WaitingWrite) -> None:
         if self.broken:
             raise store_unavailable()
-        with self._wake:
-            if self._closing:
-                raise store_unavailable()
-            if len(self._queue) >= QUEUE_WRITES_MAX:
-                raise ResourceExhausted(
-                    "QUEUE_FULL",
-                    f"{QUEUE_WRITES_MAX} requests wait already",
-                    retry_after=RETRY_AFTER,
-                    limit=QUEUE_WRITES_MAX,
-                )
-            self._queue.append(waiting)
-            self._wake.notify()
+        self._queue.put(waiting)
 
     def _serve(self) -> None:
         # Ends when closed and empty.
-        while group := self._next_group():
+        while group := self._queue.next_group():
             group = [waiting for waiting in group if not waiting.future.cancelled()]
-            self._answer_or_write(group)
-            _deliver(group)
+            try:
+                self._answer_or_write(group)
+            except Exception as error:  # noqa: BLE001  # a bug; whoever waits gets it, and others go on
+                fail(group, self._outcome(error))
+            deliver(group)
 
-    def _next_group(self) -> list[_Waiting]:
-        """Wait for writes and return those that can share a commit, in order; none when closed."""
-        with self._wake:
-            while not self._queue and not self._closing:
-                self._wake.wait()
-            group: list[_Waiting] = []
-            ids: set[tuple[str, str]] = set()
-            while self._queue and len(group) < GROUP_WRITES_MAX:
-                write = self._queue[0].write
-                if group and (write.alone or group[-1].write.alone):
-                    break
-                if write.receipt is not None:
-                    # The second of two with one id must find the receipt of the first.
-                    id_ = (write.receipt.subject, write.receipt.request_id)
-                    if id_ in ids:
-                        break
-                    ids.add(id_)
-                group.append(self._queue.popleft())
-            return group
-
-    def _answer_or_write(self, group: Sequence[_Waiting]) -> None:
+    def _answer_or_write(self, group: Sequence[WaitingWrite]) -> None:
         """Give each write its response or its error."""
-        keys = [w.write.receipt for w in group if w.write.receipt is not None]
-        fresh = list(group)
-        try:
-            found = self._receipts.find(self._cursor, keys, self._clock.now()) if keys else {}
-        except duckdb.Error as error:
-            _fail(group, self._outcome(error))
+        keys = [w.asked.receipt for w in group if w.asked.receipt is not None]
+        if not keys:
+            self._write(group)
             return
-        if found:
-            fresh = []
-            for waiting in group:
-                key = waiting.write.receipt
-                receipt = found.get((key.subject, key.request_id)) if key else None
-                if key is None or receipt is None:
-                    fresh.append(waiting)
-                    continue
-                try:
-                    waiting.response = receipt.answer(key)
-                except Fault as fault:
-                    waiting.error = fault
-        if fresh:
+        ids = {key.id for key in keys}
+        # Claimed before receipts are looked for: what bulk work commits in between is found.
+        others = self._receipts.claim(ids)
+        try:
+            found = self._receipts.find(self._cursor, keys, self._clock.now())
+            fresh = list(group)
+            if found or others:
+                fresh = []
+                for waiting in group:
+                    key = waiting.asked.receipt
+                    if key is not None and key.id in others:
+                        waiting.error = worked_on(key)
+                    elif key is not None and key.id in found:
+                        _answer_again(waiting, key, found[key.id])
+                    else:
+                        fresh.append(waiting)
             self._write(fresh)
+        finally:
+            self._receipts.let_go(ids - others)
 
-    def _write(self, group: Sequence[_Waiting]) -> None:
-        """Commit the group; if it fails, halve it until the culprit fails alone."""
+    def _write(self, group: Sequence[WaitingWrite], *, careful: bool = False) -> None:
+        """Commit the group; if it fails, halve it until the culprit stands alone and says what is wrong."""
+        if not group:
+            return
         if self.broken:
-            _fail(group, store_unavailable())
+            fail(group, store_unavailable())
             return
         try:
-            self._commit(group)
+            transaction = self._commit(group, careful=careful)
         except Exception as error:  # noqa: BLE001  # whoever waits for the write gets it, bugs too
-            if len(group) == 1 or self._breaks(error):
-                _fail(group, self._outcome(error))
+            if self._breaks(error):
+                fail(group, self._outcome(error))
+                return
+            if len(group) == 1:
+                if isinstance(error, duckdb.Error) and not careful:
+                    self._write(group, careful=True)
+                else:
+                    fail(group, self._outcome(error))
                 return
             middle = len(group) // 2
             self._write(group[:middle])
             self._write(group[middle:])
+            return
+        # Not where an error would have the group written again.
+        self._row_ids.committed()
+        keys = [waiting.asked.receipt for waiting in group if waiting.asked.receipt is not None]
+        self._receipts.remember(keys, transaction.now)
+        self.catalog = transaction.catalog
+        for callback in transaction.after_commit:
+            callback()
 
-    def _commit(self, group: Sequence[_Waiting]) -> None:
+    def _commit(self, group: Sequence[WaitingWrite], *, careful: bool) -> Transaction:
         self._statements.run("BEGIN TRANSACTION")
         transaction = Transaction(
             cursor=self._cursor,
             statements=self._statements,
             batches=self._batches,
             catalog=self.catalog,
-            take_row_ids=lambda table_id, count: self._row_ids.take(self._cursor, table_id, count),
+            take_ids=lambda key, count: self._row_ids.take(self._cursor, key, count),
             now=self._clock.now(),
+            careful=careful,
         )
         committed = False
         try:
-            for mergeable, members in groupby(group, key=_merge_key):
-                if mergeable is None:
-                    for waiting in members:
-                        assert isinstance(waiting.write, Change)
-                        waiting.response = waiting.write.apply(transaction)
-                else:
-                    _insert(transaction, list(members))
-            receipts = [(w.write.receipt, w.response) for w in group if w.write.receipt is not None]
+            for inserts, members in groupby(group, lambda one: isinstance(one.asked, Insert)):
+                if inserts:
+                    _insert_all(transaction, members)
+                    continue
+                for waiting in members:
+                    assert isinstance(waiting.asked, Change)
+                    waiting.answer = waiting.asked.apply(transaction)
+            receipts = [
+                (w.asked.receipt, w.answer or b"") for w in group if w.asked.receipt is not None
+            ]
             store_receipts(transaction, receipts)
             self._statements.run("COMMIT")
             committed = True
@@ -270,21 +227,17 @@ class Writer:
                 self._row_ids.rolled_back()
                 roll_back(self._cursor)
             self._batches.end(committed=committed)
-        self._row_ids.committed()
-        self._receipts.remember([key for key, _ in receipts], transaction.now)
-        self.catalog = transaction.catalog
-        for callback in transaction.after_commit:
-            callback()
+        return transaction
 
-    def give_up(self) -> None:
+    def give_up(self, error: Exception) -> None:
         """Refuse every write from now on: the file could not be written, here or beside."""
         if not self.broken:
             self.broken = True
-            self._when_broken()
+            self._when_broken(error)
 
     def _breaks(self, error: Exception) -> bool:
         if breaks(error):
-            self.give_up()
+            self.give_up(error)
             return True
         return False
 
@@ -297,49 +250,48 @@ class Writer:
         return error
 
 
-def _merge_key(waiting: _Waiting) -> tuple[str, int, tuple[str, ...]] | None:
-    """Return what plain inserts must share to become one statement; None for a write of its own."""
-    write = waiting.write
-    if isinstance(write, Change):
-        return None
-    return write.table.id, write.table.schema_version, tuple(write.rows.schema.names)
+def worked_on(key: ReceiptKey) -> ResourceExhausted:
+    """Return the fault of a request that somebody works on already under the same id."""
+    return ResourceExhausted(
+        "QUEUE_FULL",
+        "this request is being worked on already",
+        retry_after=RETRY_AFTER,
+        request_id=key.request_id,
+    )
 
 
-def _insert(transaction: Transaction, members: Sequence[_Waiting]) -> None:
-    inserts = [member.write for member in members if isinstance(member.write, Insert)]
-    rows = inserts[0].rows
-    if len(inserts) > 1:
-        rows = pa.concat_tables([insert.rows for insert in inserts]).combine_chunks()
-    first = row_store.insert(transaction, inserts[0].table, rows)
-    for member, insert in zip(members, inserts, strict=True):
-        member.response = insert.answer(range(first, first + insert.rows.num_rows))
-        first += insert.rows.num_rows
+def _answer_again(waiting: WaitingWrite, key: ReceiptKey, receipt: Receipt) -> None:
+    try:
+        waiting.answer = receipt.answer(key)
+    except Fault as fault:
+        waiting.error = fault
 
 
-def _fail(group: Iterable[_Waiting], error: Exception) -> None:
+def _insert_all(transaction: Transaction, group: Iterable[WaitingWrite]) -> None:
+    """Insert with a statement for each table, as far as the rows name the same columns."""
+    alike: dict[tuple[object, ...], list[tuple[WaitingWrite, Insert]]] = {}
     for waiting in group:
-        waiting.error = error
+        insert = waiting.asked
+        assert isinstance(insert, Insert)
+        rows = insert.rows
+        names = rows.columns if isinstance(rows, PlainRows) else tuple(rows.schema.names)
+        key = insert.table.id, insert.table.schema_version, names
+        alike.setdefault(key, []).append((waiting, insert))
+    for members in alike.values():
+        _insert(transaction, members)
 
 
-def _deliver(group: Sequence[_Waiting]) -> None:
-    """Hand out the outcomes, waking each event loop once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
-    for waiting in group:
-        if waiting.loop is None:
-            _settle([waiting])
-        else:
-            by_loop.setdefault(waiting.loop, []).append(waiting)
-    for loop, members in by_loop.items():
-        # A loop that has stopped has nobody left who waits.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_settle, members)
-
-
-def _settle(members: Iterable[_Waiting]) -> None:
-    for waiting in members:
-        if waiting.future.done():
-            continue
-        if waiting.error is not None:
-            waiting.future.set_exception(waiting.error)
-        else:
-            waiting.future.set_result(waiting.response)
+def _insert(transaction: Transaction, members: Sequence[tuple[WaitingWrite, Insert]]) -> None:
+    table, path = members[0][1].table, members[0][1].path
+    plain = [insert.rows for _, insert in members if isinstance(insert.rows, PlainRows)]
+    if plain:
+        counts = [rows.count for rows in plain]
+        first = insert_plain(transaction, table, plain_rows.merged(plain), path)
+    else:
+        tables = [insert.rows for _, insert in members if isinstance(insert.rows, pa.Table)]
+        counts = [rows.num_rows for rows in tables]
+        rows = tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+        first = row_store.insert(transaction, table, rows, path)
+    for (waiting, insert), count in zip(members, counts, strict=True):
+        waiting.answer = insert.answer(range(first, first + count))
+        first += count

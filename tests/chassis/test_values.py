@@ -8,13 +8,13 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from google.protobuf import timestamp_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.faults import InvalidArgument
+from chassis.scalars import Json, Span
 from chassis.values import (
-    Json,
-    Span,
     from_struct,
     from_value,
     to_plain_json,
@@ -109,6 +109,19 @@ def test_deep_nesting_is_refused_both_ways() -> None:
         value_pb2.Value(time="25:00"),
         value_pb2.Value(uuid="no"),
         value_pb2.Value(local_timestamp="yesterday"),
+        value_pb2.Value(local_timestamp="2013-01-31T05:15:00Z"),
+        value_pb2.Value(local_timestamp="2013-01-31T05:15:00.1234567"),
+        value_pb2.Value(date="20130131"),
+        value_pb2.Value(time="05:15:00.1234567"),
+        value_pb2.Value(time="05:15+01:00"),
+        value_pb2.Value(decimal="1_0"),
+        value_pb2.Value(decimal="1e99999"),
+        value_pb2.Value(hugeint=" 1"),
+        value_pb2.Value(hugeint=str(2**127)),
+        value_pb2.Value(uuid="{00000000-0000-0000-0000-000000000000}"),
+        value_pb2.Value(timestamp=timestamp_pb2.Timestamp(nanos=1)),
+        value_pb2.Value(timestamp=timestamp_pb2.Timestamp(nanos=-1000)),
+        value_pb2.Value(timestamp=timestamp_pb2.Timestamp(seconds=2**40)),
     ],
 )
 def test_text_that_is_not_of_its_kind_is_refused(wire: value_pb2.Value) -> None:

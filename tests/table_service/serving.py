@@ -62,6 +62,11 @@ class Served:
         token = self.keys.sign(self.keys.claims(sub=subject, roles=[role]))
         return Client(self.channel, token)
 
+    def service(self, name: str) -> Client:
+        """Return a client that calls as a service, for itself."""
+        token = self.keys.sign(self.keys.claims(sub=name, kind="service", roles=[]))
+        return Client(self.channel, token)
+
 
 class Client:
     """The three services as one caller sees them."""
@@ -131,16 +136,21 @@ class Client:
             csv=row_service_pb2.CsvOptions(**csv),
             request_id=request_id,
         )
+        return (await self.import_answers(header, content))[-1]
+
+    async def import_answers(
+        self, header: row_service_pb2.ImportHeader, content: bytes | Iterable[bytes]
+    ) -> list[row_service_pb2.ImportRowsResponse]:
+        """Import a file and return every answer."""
 
         def messages() -> Iterator[row_service_pb2.ImportRowsRequest]:
             yield row_service_pb2.ImportRowsRequest(header=header)
             for chunk in in_chunks(content) if isinstance(content, bytes) else content:
                 yield row_service_pb2.ImportRowsRequest(chunk=chunk)
 
-        answer: row_service_pb2.ImportRowsResponse = await self.rows.ImportRows(
-            messages(), metadata=self.metadata
-        )
-        return answer
+        answers = await answered(self.rows.ImportRows(messages(), metadata=self.metadata))
+        assert answers[-1].phase == row_service_pb2.ImportRowsResponse.PHASE_DONE
+        return answers
 
     async def export_file(self, table: str, file_format: Any, columns: Any = ()) -> bytes:
         """Export a file and check its summary."""
@@ -216,12 +226,12 @@ async def serving(
     servicers = [
         Servicer(
             name="flux.table.v1.TableService",
-            implementation=TableServicer(store, ids),
+            implementation=TableServicer(store, heavy, ids),
             register=table_service_pb2_grpc.add_TableServiceServicer_to_server,
         ),
         Servicer(
             name="flux.table.v1.RowService",
-            implementation=RowServicer(store, Transfers(store, heavy)),
+            implementation=RowServicer(store, Transfers(store, heavy, ids), watch),
             register=row_service_pb2_grpc.add_RowServiceServicer_to_server,
         ),
         Servicer(
@@ -246,6 +256,11 @@ async def serving(
 
 
 FLIGHTS = b"id,carrier,delay\n1,UA,5\n2,AA,-3\n3,UA,11\n4,DL,\n"
+
+
+async def answered(call: Any) -> list[Any]:
+    """Return all that a stream answers."""
+    return [answer async for answer in call]
 
 
 async def refused(call: Any) -> grpc.aio.AioRpcError:

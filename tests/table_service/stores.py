@@ -15,8 +15,8 @@ from table_service.store import Store, catalog, open_store
 from table_service.store.database import Limits
 from table_service.store.receipts import ReceiptKey
 from table_service.store.transaction import Transaction
-from table_service.store.writer import Change, Insert
-from table_service.tables import Table, TableState
+from table_service.store.write_queue import Change, Insert
+from table_service.tables import Table, TableState, UniqueKey
 from table_service.types import Column, Kind, Type
 
 LIMITS = Limits(memory="500MB", spill="1GB", threads=2)
@@ -31,14 +31,15 @@ ITEMS = Table(
         Column(name="key", type=Type(kind=Kind.STRING), not_null=True),
         Column(name="size", type=Type(kind=Kind.INT64)),
     ),
-    unique_keys=(("key",),),
+    unique_keys=(UniqueKey(name="key", columns=("key",)),),
     schema_version=1,
     state=TableState.ACTIVE,
     owner="usr_1",
     create_time=START,
     update_time=START,
+    storage="tbl_items",
 )
-EVENTS = replace(ITEMS, id="tbl_events", name="events", unique_keys=())
+EVENTS = replace(ITEMS, id="tbl_events", name="events", unique_keys=(), storage="tbl_events")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from chassis.tables import typed_rows
 from chassis.values import to_value
 from flux.table.v1 import query_service_pb2, row_service_pb2, rows_pb2, table_pb2, table_service_pb2
 from flux.type.v1 import value_pb2
+from table_service.ordering import parse_order
 from table_service.row_servicer import _binding
 from tests.table_service.serving import (
     Client,
@@ -79,12 +80,16 @@ async def test_bad_rows_are_numbered_though_a_column_is_called_n(served: Served)
     assert [one.field for one in violations] == ["rows[2].n", "rows[3]", "rows[4].x"]
 
 
-@pytest.mark.parametrize("position", ["abc", "-5", "9" * 30, "1 OR true", "²"])
+@pytest.mark.parametrize(
+    "position",
+    ["abc", "-5", "9", "1 OR true", "²", '["1 OR true"]', '["²"]', '["1","2"]', '{"row":1}'],
+)
 async def test_forged_page_token_is_refused(served: Served, position: str) -> None:
     client = served.client()
     request = row_service_pb2.ListRowsRequest(table="flights")
     table = served.store.writer.catalog.active["main", "flights"]
-    request.page_token = encode_token(position, _binding(request, table))
+    binding = _binding(request, table, parse_order("", table.columns))
+    request.page_token = encode_token(position, binding)
     error = await refused(client.call(client.rows.ListRows, request))
     assert reason(error) == "PAGE_TOKEN_INVALID"
 

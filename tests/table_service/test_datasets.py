@@ -11,8 +11,9 @@ from google.protobuf.duration_pb2 import Duration
 from chassis.values import to_value
 from flux.table.v1 import query_service_pb2 as messages
 from flux.table.v1 import row_service_pb2, rows_pb2
-from table_service.datasets import expired
+from table_service.datasets import Quota, expired
 from table_service.store.datasets import drop_datasets
+from table_service.store.heavy import HeavyLimits
 from tests.support.clock import ManualClock
 from tests.table_service.serving import (
     Served,
@@ -147,3 +148,36 @@ async def test_small_writes_go_on_while_a_dataset_is_made(served: Served) -> Non
         written += 1
     assert (await making).dataset.row_count == 2_000_000
     assert written > 10
+
+
+async def test_datasets_of_one_owner_have_a_quota(tmp_path: Path) -> None:
+    limits = HeavyLimits(datasets=Quota(count=2, byte_count=1_000_000))
+    async with serving(tmp_path, limits=limits) as served:
+        client, id_ = served.client(), new_request_id()
+        first = await create_dataset(client, "SELECT 1 AS x", request_id=id_)
+        error = await refused(create_dataset(client, "SELECT repeat('x', 999) FROM range(2000)"))
+        assert reason(error) == "QUERY_LIMIT"
+        assert "may have 1000000" in str(error.details())
+        await create_dataset(client, "SELECT 2 AS x")
+        error = await refused(create_dataset(client, "SELECT 3 AS x"))
+        assert reason(error) == "QUERY_LIMIT"
+        assert str(error.details()) == "you keep 2 datasets, and 2 at the most"
+        assert await create_dataset(client, "SELECT 1 AS x", request_id=id_) == first
+        await create_dataset(served.client("usr_2"), "SELECT 1 AS x")
+        delete = messages.DeleteDatasetRequest(dataset_id=first.dataset.id)
+        await client.call(client.queries.DeleteDataset, delete)
+        await create_dataset(client, "SELECT 3 AS x")
+
+
+async def test_dataset_says_about_how_large_it_is(served: Served) -> None:
+    client = served.client()
+    for sql, least, most in (
+        ("SELECT range AS n FROM range(1000)", 8_000, 8_000),
+        ("SELECT repeat('x', 100) AS s FROM range(1000)", 100_000, 100_000),
+        ("SELECT '\\xAA\\xBB'::BLOB AS b, [1, 2, 3] AS l, {'a': 'x'} AS s, true AS t", 10, 50),
+        ("SELECT 1 AS n WHERE false", 0, 0),
+    ):
+        made = (await create_dataset(client, sql)).dataset
+        assert least <= made.byte_count <= most, sql
+        get = messages.GetDatasetRequest(dataset_id=made.id)
+        assert (await client.call(client.queries.GetDataset, get)).dataset == made

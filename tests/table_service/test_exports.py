@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.values import Json, Span, to_value
+from chassis.scalars import Json, Span
+from chassis.values import to_value
 from flux.table.v1 import row_service_pb2 as messages
 from flux.table.v1 import rows_pb2, table_pb2
 from tests.support.waiting import eventually_true

@@ -13,7 +13,7 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from chassis.values import Json, Span
+from chassis.scalars import Json, Span
 from flux.table.v1 import query_service_pb2 as messages
 from flux.table.v1 import rows_pb2
 from table_service.store.heavy import HeavyLimits

@@ -264,7 +264,7 @@ async def test_every_contradiction_in_a_schema_is_named(client: Client) -> None:
     )
     assert reason(error) == "SCHEMA_INVALID"
     violations = detail(error, error_details_pb2.BadRequest).field_violations
-    assert [violation.field for violation in violations] == [
+    assert {violation.field for violation in violations} == {
         "table.columns[1].name",
         "table.columns[1].type",
         "table.columns[2].name",
@@ -272,7 +272,7 @@ async def test_every_contradiction_in_a_schema_is_named(client: Client) -> None:
         "table.columns[3].type",
         "table.unique_keys[0].columns[0]",
         "table.unique_keys[1].columns[0]",
-    ]
+    }
 
 
 async def test_a_namespace_is_its_services_own(served: Served, client: Client) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chassis.clock import SystemClock
 from chassis.faults import Aborted, AlreadyExists, FailedPrecondition, Fault, NotFound
-from table_service.store import Store, mutations, open_store
+from table_service.store import Store, mutations, open_store, upserts
 from table_service.store import rows as row_store
 from table_service.store.catalog import (
     Dataset,
@@ -28,7 +28,7 @@ from table_service.store.catalog import (
 from table_service.store.database import open_database
 from table_service.store.receipts import ReceiptKey
 from table_service.store.transaction import Transaction, dataset_relation
-from table_service.store.writer import Change
+from table_service.store.write_queue import Change
 from table_service.types import Column, Kind, Type
 from tests.support.clock import ManualClock
 from tests.table_service.stores import (
@@ -93,7 +93,7 @@ class Rows(RuleBasedStateMachine):
 
     @rule(rows=batches)
     def upsert(self, rows: list[tuple[str, int | None]]) -> None:
-        work = change(lambda t: row_store.upsert(t, ITEMS, ["key"], items(*rows)))
+        work = change(lambda t: upserts.upsert(t, ITEMS, ["key"], items(*rows)))
         keys = [key for key, _ in rows]
         if len(set(keys)) < len(keys):
             with pytest.raises(AlreadyExists):
@@ -131,9 +131,11 @@ class Rows(RuleBasedStateMachine):
         row_id = drawn.draw(st.sampled_from(sorted(self.model)))
         key, _, version = self.model[row_id]
         steps: list[mutations.Mutation] = [
-            mutations.UpdateRow(table=ITEMS, row_id=row_id, values=sizes(1), expected_version=None),
-            mutations.DeleteRow(table=ITEMS, row_id=row_id, expected_version=version + 1),
-            mutations.InsertRows(table=ITEMS, rows=items((key, size))),
+            mutations.UpdateRow(
+                table=ITEMS, row_id=row_id, values=sizes(1), expected_version=None, path="x"
+            ),
+            mutations.DeleteRow(table=ITEMS, row_id=row_id, expected_version=version + 1, path="x"),
+            mutations.InsertRows(table=ITEMS, rows=items((key, size)), path="rows"),
         ]
         check = mutations.RowVersion(table=ITEMS, row_id=row_id, version=version)
         new: list[int] = []
@@ -153,8 +155,8 @@ class Rows(RuleBasedStateMachine):
     def fail_at_the_end(self, drawn: st.DataObject) -> None:
         row_id = drawn.draw(st.sampled_from(sorted(self.model)))
         steps: list[mutations.Mutation] = [
-            mutations.DeleteRow(table=ITEMS, row_id=row_id, expected_version=None),
-            mutations.DeleteRow(table=ITEMS, row_id=10**6, expected_version=None),
+            mutations.DeleteRow(table=ITEMS, row_id=row_id, expected_version=None, path="x"),
+            mutations.DeleteRow(table=ITEMS, row_id=10**6, expected_version=None, path="x"),
         ]
         with pytest.raises(NotFound):
             self.store.writer.run(change(lambda t: mutations.apply(t, [], steps)))
@@ -233,7 +235,7 @@ async def test_receipts_are_forgotten_after_a_day(tmp_path: Path) -> None:
         assert await store.writer.submit(insert(("a", 1), key=receipt("r1"))) == b"[1]"
         clock.advance(timedelta(hours=2))
         assert await store.writer.prune_receipts() == 1
-        with pytest.raises(AlreadyExists, match="two rows with"):
+        with pytest.raises(AlreadyExists, match="row 0: a row of the table has key: a"):
             await store.writer.submit(insert(("a", 1), key=receipt("r1")))
 
 
@@ -257,7 +259,7 @@ async def test_preconditions_are_checked_before_anything_changes(tmp_path: Path)
         await store.writer.submit(insert(("a", 1)))
         absent = mutations.RowAbsent(table=ITEMS, key=pa.table({"key": ["a"]}))
         stale = mutations.RowVersion(table=ITEMS, row_id=1, version=2)
-        step = mutations.InsertRows(table=ITEMS, rows=items(("b", 1)))
+        step = mutations.InsertRows(table=ITEMS, rows=items(("b", 1)), path="rows")
         with pytest.raises(FailedPrecondition):
             await store.writer.submit(change(lambda t: mutations.apply(t, [absent], [step])))
         with pytest.raises(FailedPrecondition):
@@ -273,6 +275,7 @@ async def test_a_dataset_goes_into_a_table(tmp_path: Path) -> None:
         owner="usr_1",
         columns=columns,
         row_count=3,
+        byte_count=0,
         create_time=datetime(2026, 1, 1, tzinfo=UTC),
         expire_time=datetime(2027, 1, 1, tzinfo=UTC),
     )
@@ -291,7 +294,9 @@ async def test_a_dataset_goes_into_a_table(tmp_path: Path) -> None:
         assert await store.bulk.run(make, receipt("r1")) == b"made"
         assert await store.bulk.run(make, receipt("r1")) == b"made"
         await store.writer.submit(insert(("k1", 50)))
-        upsert = mutations.UpsertRows(table=ITEMS, key=("key",), rows=store.datasets["ds_1"])
+        upsert = mutations.UpsertRows(
+            table=ITEMS, key=("key",), rows=store.datasets["ds_1"], path="x"
+        )
         answer = await store.writer.submit(change(lambda t: mutations.apply(t, [], [upsert])))
         assert b"inserted_count=2, updated_count=1" in answer
         assert sorted(stored(store).values()) == [("k0", 0, 1), ("k1", 1, 2), ("k2", 2, 1)]
@@ -306,7 +311,13 @@ async def test_a_dataset_that_does_not_fit_names_its_rows(tmp_path: Path) -> Non
     columns = (Column(name="key", type=text), Column(name="size", type=Type(kind=Kind.DOUBLE)))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     dataset = Dataset(
-        id="ds_1", owner="u", columns=columns, row_count=3, create_time=now, expire_time=now
+        id="ds_1",
+        owner="u",
+        columns=columns,
+        row_count=3,
+        byte_count=0,
+        create_time=now,
+        expire_time=now,
     )
     with opened(tmp_path) as store:
         create(store, ITEMS)
@@ -320,7 +331,7 @@ async def test_a_dataset_that_does_not_fit_names_its_rows(tmp_path: Path) -> Non
             return b""
 
         await store.bulk.run(make)
-        step = mutations.InsertRows(table=ITEMS, rows=dataset)
+        step = mutations.InsertRows(table=ITEMS, rows=dataset, path="dataset")
         with pytest.raises(Fault) as raised:
             await store.writer.submit(change(lambda t: mutations.apply(t, [], [step])))
         assert raised.value.message == "row 1, column 'size': '0.5' does not fit INT64"
@@ -329,7 +340,7 @@ async def test_a_dataset_that_does_not_fit_names_its_rows(tmp_path: Path) -> Non
 def test_a_file_of_a_newer_layout_is_left_as_it_is(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         cursor = store.database.cursor()
-        cursor.execute("UPDATE catalog.layout SET version = 2")
+        cursor.execute("UPDATE catalog.layout SET version = 3")
         cursor.execute("DROP TABLE catalog.row_ids")
         cursor.close()
         store.writer.broken = True

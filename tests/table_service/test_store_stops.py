@@ -114,7 +114,7 @@ def test_a_disk_that_is_full_stops_the_store_and_loses_nothing(tmp_path: Path) -
         check=False,
         cwd=Path(__file__).parents[2],
     )
-    reason, broken, count = process.stdout.split()
+    reason, broken, count = process.stdout.splitlines()[-1].split()
     assert (reason, broken) == ("STORE_UNAVAILABLE", "True")
     with opened(tmp_path) as store:
         assert {size for _, size, _ in stored(store).values()} >= set(range(int(count)))
@@ -126,7 +126,7 @@ from hashlib import md5
 from pathlib import Path
 from flux.table.v1 import row_service_pb2
 from tests.support.waiting import eventually_true
-from tests.table_service.serving import Kind, column, create_dataset, reason, refused, serving
+from tests.table_service.serving import Kind, answered, column, create_dataset, reason, refused, serving
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -152,7 +152,7 @@ async def main(folder, kind):
             limit()
 
         if kind == "import":
-            call = client.rows.ImportRows(upload(), metadata=client.metadata)
+            call = answered(client.rows.ImportRows(upload(), metadata=client.metadata))
         else:
             limit()
             call = create_dataset(client, "SELECT range, md5(range::VARCHAR) FROM range(2000000)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flux.table.v1 import table_pb2
@@ -57,6 +59,14 @@ def test_kinds_are_the_contracts() -> None:
 def test_rows_that_fit_have_nothing_against_them() -> None:
     assert check_rows(INSERT, PATH, TABLE, FITTING) == []
     assert check_rows(upsert("month", "carrier"), PATH, TABLE, FITTING) == []
+
+
+def test_a_column_with_a_default_may_be_left_out() -> None:
+    needed = Column(name="number", kind=K.INT64, not_null=True)
+    given = replace(needed, default=True)
+    for extra, missing in ((needed, 1), (given, 0)):
+        table = replace(TABLE, columns=(*TABLE.columns, extra))
+        assert len(check_rows(INSERT, PATH, table, FITTING)) == missing
 
 
 def test_a_column_that_the_table_has_not_is_named_with_what_is_near() -> None:

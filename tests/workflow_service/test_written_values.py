@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
-from chassis.values import Json, Span
+from chassis.scalars import Json, Span
 from flux.table.v1 import table_pb2
 from tests.support.editor import Editor
 from tests.support.harness import open_stack

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from chassis.values import Json, Span
+from chassis.scalars import Json, Span
 from workflow_service.payloads import encode
 
 ROWS_MAX = 100

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from chassis.values import Json, Span
+from chassis.scalars import Json, Span
 from workflow_service.payloads import decode, encode
 from workflow_service.steps.previews import BYTES_MAX, ROWS_MAX, expression_value, preview
 

@@ -1,0 +1,138 @@
+"""Arrow IPC streams in files, made readable to one cursor: nothing unsound in them reaches DuckDB."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chassis.faults import ResourceExhausted
+from table_service.arrow_messages import messages
+from table_service.arrow_streams import expanded_bytes
+from table_service.store.file_bytes import file_invalid
+
+# The column that counts rows from 1; no column of a table begins like this.
+ROW = "__row"
+# A column of nulls takes no bytes, so a stream says little of how many rows a batch has.
+BATCH_ROWS_MAX = 4 * 1024 * 1024
+# Each costs time, however small it is.
+BATCHES_MAX = 100_000
+_VIEW = "import_arrow"
+
+
+def fields_of(
+    cursor: duckdb.DuckDBPyConnection, path: Path
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the columns, and DuckDB's names of their types.
+
+    Raises:
+        InvalidArgument: FILE_INVALID.
+    """
+    with _damage(), pa.memory_map(str(path)) as mapped:
+        with pa.ipc.open_stream(mapped) as reader:
+            schema = reader.schema
+        # Here, because a name may be none in UTF-8.
+        written = tuple(schema.names)
+        cursor.register(_VIEW, schema.empty_table().rename_columns(_names(schema)))
+        try:
+            described = cursor.execute(f"DESCRIBE SELECT * FROM {_VIEW}").fetchall()
+        finally:
+            _unregister(cursor)
+    return written, tuple(str(row[1]) for row in described)
+
+
+@contextmanager
+def opened(
+    cursor: duckdb.DuckDBPyConnection, path: Path, expanded_bytes_max: int
+) -> Iterator[tuple[str, int]]:
+    """Yield a view of the stream's rows, its columns called c0, c1, … and `ROW`, and how many rows it has.
+
+    Raises:
+        InvalidArgument: FILE_INVALID.
+        ResourceExhausted: FILE_TOO_LARGE if its values take more than `expanded_bytes_max` bytes.
+    """
+    with _damage(), pa.memory_map(str(path)) as mapped:
+        _check_messages(mapped)
+        mapped.seek(0)
+        with pa.ipc.open_stream(mapped) as reader:
+            row_count = _sound_rows(reader, expanded_bytes_max)
+        mapped.seek(0)
+        with pa.ipc.open_stream(mapped) as reader:
+            cursor.register(_VIEW, _numbered(reader))
+            try:
+                yield _VIEW, row_count
+            finally:
+                _unregister(cursor)
+
+
+def _check_messages(mapped: pa.NativeFile) -> None:
+    for at, message in enumerate(messages(mapped)):
+        if message.compressed:
+            raise file_invalid("it is compressed; send it without body compression")
+        if message.grows:
+            raise file_invalid("it has a dictionary that grows; write it with whole dictionaries")
+        if not 0 <= message.row_count <= BATCH_ROWS_MAX:
+            raise file_invalid(f"it has a batch of more than {BATCH_ROWS_MAX} rows")
+        if at >= BATCHES_MAX:
+            raise file_invalid(f"it has more than {BATCHES_MAX} batches")
+
+
+def _sound_rows(reader: pa.RecordBatchReader, expanded_bytes_max: int) -> int:
+    """Return how many rows there are, after every batch was checked to point nowhere but into itself."""
+    row_count = byte_count = 0
+    for batch in reader:
+        batch.validate(full=True)
+        row_count += batch.num_rows
+        byte_count += sum(map(expanded_bytes, batch.columns))
+        if byte_count > expanded_bytes_max:
+            raise ResourceExhausted(
+                "FILE_TOO_LARGE",
+                f"the values in the file take more than {expanded_bytes_max} bytes",
+                bytes=expanded_bytes_max,
+            )
+    return row_count
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise file_invalid("it is not a whole Arrow IPC stream") from error
+
+
+def _unregister(cursor: duckdb.DuckDBPyConnection) -> None:
+    # In a transaction that failed it cannot be dropped; the rollback does it.
+    with suppress(duckdb.TransactionException):
+        cursor.unregister(_VIEW)
+
+
+def _names(schema: pa.Schema) -> list[str]:
+    return [f"c{at}" for at in range(len(schema))]
+
+
+def _numbered(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Return the batches with a column that counts rows from 1."""
+    names = _names(reader.schema)
+    schema = pa.schema(
+        [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
+    ).append(pa.field(ROW, pa.int64()))
+
+    def numbered() -> Iterator[pa.RecordBatch]:
+        row_count, counted = 0, pa.array([], pa.int64())
+        for batch in reader:
+            if batch.num_rows > len(counted):
+                # As long as the longest batch so far; a window function, or Python, is slower.
+                numbers = array("q", range(1, batch.num_rows + 1))
+                buffers = [None, pa.py_buffer(numbers)]
+                counted = pa.Array.from_buffers(pa.int64(), batch.num_rows, buffers)
+            rows = pc.add(counted.slice(0, batch.num_rows), row_count)
+            yield pa.RecordBatch.from_arrays([*batch.columns, rows], schema=schema)
+            row_count += batch.num_rows
+
+    return pa.RecordBatchReader.from_batches(schema, numbered())

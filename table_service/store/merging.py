@@ -1,0 +1,45 @@
+"""Staged rows into a table whose rows the writer may touch: upserts and replacements, in the writer's turn.
+
+What takes long, reading and converting, was done before (`imports.make_stage`); here the rows only move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from table_service.store.imports import insert
+from table_service.store.staging import Source
+from table_service.store.transaction import Transaction, physical
+from table_service.tables import Table
+from table_service.types import VERSION, quoted
+
+
+def upsert(
+    transaction: Transaction, table: Table, key: Sequence[str], source: Source
+) -> tuple[int, int]:
+    """Insert rows, or update those that have their key; return how many were created and updated.
+
+    The rows are counted from 1, and no two of them have one key. What one came without keeps its value.
+    """
+    target = physical(table)
+    same = " AND ".join(f"t.{quoted(name)} = {source.values[name]}" for name in key)
+    changes = [f"{VERSION} = t.{VERSION} + 1"]
+    for name, value in source.values.items():
+        if name in source.missing:
+            kept = f"CASE WHEN {source.missing[name]} THEN t.{quoted(name)} ELSE {value} END"
+            changes.append(f"{quoted(name)} = {kept}")
+        elif name not in key:
+            changes.append(f"{quoted(name)} = {value}")
+    updated = transaction.changed(
+        f"UPDATE {target} AS t SET {', '.join(changes)} FROM {source.relation} AS s WHERE {same}"
+    )
+    if updated == source.row_count - 1:
+        return 0, updated
+    new = f"NOT EXISTS (FROM {target} AS t WHERE {same})"
+    return insert(transaction, table, source, new), updated
+
+
+def replace_all(transaction: Transaction, table: Table, source: Source) -> tuple[int, int]:
+    """Put the rows in place of all that the table has; return how many came and went."""
+    gone = transaction.changed(f"DELETE FROM {physical(table)}")
+    return insert(transaction, table, source), gone

@@ -1,0 +1,159 @@
+"""The stage: rows as they would be after a write, in a temporary table, looked at before they are written.
+
+For writes that must say precisely what is wrong, or write what is right of them (see `violations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from table_service.row_faults import RowFault
+from table_service.store.defaults import column_names, default_sql, mark
+from table_service.store.transaction import Transaction, physical
+from table_service.store.violations import AT, STAGE, find_faults, refusal
+from table_service.tables import Table
+from table_service.types import ROW_ID, VERSION, incoming, quoted
+
+_CREATED = "__created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Rows that come from outside the table, as SQL.
+
+    `relation` counts its rows from 0 in `__at`, up to `row_count`. `values` is SQL of the stored value of
+    each column that came, over the relation as `s`; `missing` SQL that is true where a row came without it,
+    for columns that came in some rows only.
+    """
+
+    relation: str
+    values: Mapping[str, str]
+    row_count: int
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What became of rows that stand alone: the place and row id of each written, and whether it is new."""
+
+    places: tuple[int, ...]
+    row_ids: tuple[int, ...]
+    created: tuple[bool, ...]
+    faults: tuple[RowFault, ...]
+
+
+def arrow_source(
+    transaction: Transaction, table: Table, rows: pa.Table, places: pa.Array | None = None
+) -> Source:
+    """Return marked rows of carriers as a source; `places`: theirs among those sent, if some are left out."""
+    places = pa.array(range(rows.num_rows), pa.int64()) if places is None else places
+    names = column_names(rows)
+    return Source(
+        relation=transaction.show(rows.append_column(AT, places)),
+        values={name: incoming(f"s.{quoted(name)}", table.column(name).type) for name in names},
+        missing={
+            name: f"s.{quoted(mark(name))}" for name in names if mark(name) in rows.schema.names
+        },
+        row_count=places[-1].as_py() + 1 if len(places) else 0,
+    )
+
+
+@contextmanager
+def stage(transaction: Transaction, table: Table) -> Iterator[None]:
+    """Have an empty stage for rows of the table; one at a time."""
+    transaction.rows(
+        f"CREATE TEMPORARY TABLE {STAGE} AS SELECT {_names(table)}, {ROW_ID}, {VERSION},"
+        f" {ROW_ID} AS {AT}, true AS {_CREATED} FROM {physical(table)} LIMIT 0"
+    )
+    yield
+    # After an error there is no need: the transaction is rolled back, and this with it.
+    transaction.rows(f"DROP TABLE {STAGE}")
+
+
+def stage_new(transaction: Transaction, table: Table, source: Source, where: str = "true") -> None:
+    """Stage new rows of a source with their defaults, those that `where`, over `s`, holds for."""
+    whole = source.values.keys() - source.missing.keys()
+    made = default_sql(transaction, table, whole, source.row_count, f"s.{AT}")
+    first = transaction.take_row_ids(table, source.row_count)
+    values = []
+    for column in table.columns:
+        default = made.get(column.name, "NULL")
+        value = source.values.get(column.name, default)
+        if column.name in source.missing:
+            value = f"CASE WHEN {source.missing[column.name]} THEN {default} ELSE {value} END"
+        values.append(value)
+    transaction.rows(
+        f"INSERT INTO {STAGE} SELECT {', '.join(values)}, {first} + s.{AT}, 1, s.{AT}, true"
+        f" FROM {source.relation} AS s WHERE {where}"
+    )
+
+
+def stage_changed(
+    transaction: Transaction, table: Table, source: Source, same: str, at: str = f"s.{AT}"
+) -> None:
+    """Stage rows of the table, as `t`, with new values from the rows of a source for which `same` holds."""
+    values = []
+    for column in table.columns:
+        value = source.values.get(column.name, f"t.{quoted(column.name)}")
+        if column.name in source.missing:
+            kept = f"t.{quoted(column.name)}"
+            value = f"CASE WHEN {source.missing[column.name]} THEN {kept} ELSE {value} END"
+        values.append(value)
+    transaction.rows(
+        f"INSERT INTO {STAGE} SELECT {', '.join(values)}, t.{ROW_ID}, t.{VERSION} + 1, {at}, false"
+        f" FROM {physical(table)} AS t JOIN {source.relation} AS s ON {same}"
+    )
+
+
+def refuse_faults(
+    transaction: Transaction, table: Table, path: str, *, replaces: bool, indexed: bool
+) -> None:
+    """Refuse what is staged if anything is wrong with it.
+
+    Raises:
+        InvalidArgument: ROW_INVALID or CHECK_FAILED.
+        AlreadyExists: DUPLICATE_KEY.
+    """
+    if faults := find_faults(transaction, table, replaces=replaces):
+        raise refusal(faults, path, indexed=indexed)
+
+
+def write_good(
+    transaction: Transaction, table: Table, changed: Sequence[str], *, replaces: bool
+) -> Written:
+    """Write those staged rows that can be; of rows that are there already only the columns `changed`."""
+    faults: list[RowFault] = []
+    while found := find_faults(transaction, table, replaces=replaces, limit=None):
+        faults += found
+        bad = sorted({fault.index for fault in found})
+        transaction.rows(f"DELETE FROM {STAGE} WHERE {AT} IN (SELECT unnest($1::BIGINT[]))", [bad])
+        if not replaces:
+            break
+        # A row of the table that now stays as it is may have the key of one that was good.
+    if replaces:
+        changes = [f"{quoted(name)} = s.{quoted(name)}" for name in changed]
+        transaction.rows(
+            f"UPDATE {physical(table)} AS t"
+            f" SET {', '.join([*changes, f'{VERSION} = s.{VERSION}'])}"
+            f" FROM {STAGE} AS s WHERE t.{ROW_ID} = s.{ROW_ID} AND NOT s.{_CREATED}"
+        )
+    transaction.rows(
+        f"INSERT INTO {physical(table)} ({_names(table)}, {ROW_ID}, {VERSION})"
+        f" SELECT {_names(table)}, {ROW_ID}, {VERSION} FROM {STAGE} WHERE {_CREATED} ORDER BY {AT}"
+    )
+    written = transaction.rows(f"SELECT {AT}, {ROW_ID}, {_CREATED} FROM {STAGE} ORDER BY {AT}")
+    places, row_ids, created = zip(*written, strict=True) if written else ((), (), ())
+    return Written(
+        places=places,
+        row_ids=row_ids,
+        created=created,
+        faults=tuple(sorted(faults, key=lambda fault: fault.index)),
+    )
+
+
+def _names(table: Table) -> str:
+    return ", ".join(quoted(column.name) for column in table.columns)
