@@ -28,7 +28,8 @@ def is_loose(text: str) -> str:
     Quick for most texts: what costs is asked only where something looks wrong, or could be deep.
     """
     bare = f"regexp_replace({text}, '{_STRINGS}', '', 'g')"
-    brackets = rf"translate(translate(regexp_replace({bare}, '[^\[\]{{}}]', '', 'g'), '[{{', '(('), ']}}', '))')"
+    brackets = rf"regexp_replace({bare}, '[^\[\]{{}}]', '', 'g')"
+    brackets = f"translate({brackets}, '[{{]}}', '(())')"
     loose = f"regexp_matches({text}, '{_LOOSE}') AND regexp_matches({bare}, '{_LOOSE}')"
     deep = (
         f"length({text}) > {2 * DOCUMENT_DEPTH_MAX}"

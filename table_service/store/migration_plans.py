@@ -6,7 +6,7 @@ A plan is made by reading alone. It holds for the rows that the transaction sees
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -145,7 +145,9 @@ def make_plan(
             case DropColumn():
                 dropped = planner.dropped(index, applied.operation)
                 loss = dropped.description if dropped else ""
-                obstacles += [dropped] if dropped and keeps_values else []
+                if dropped and keeps_values:
+                    description = f"{dropped.description} would be lost"
+                    obstacles.append(replace(dropped, description=description))
             case RetypeColumn() if index in planner.stages.values:
                 failing, changing = planner.retyped(index, applied.operation)
                 obstacles += [failing] if failing else []

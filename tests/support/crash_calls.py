@@ -62,9 +62,11 @@ class Call:
 
 
 async def make_together(client: Client, calls: Sequence[Call]) -> list[asyncio.Task[None]]:
-    """Send calls at once and return when the service has them, though none may be answered yet."""
-    tasks = [asyncio.create_task(call.make(client)) for call in calls]
-    # What came later over one connection is answered, so that what came before is in the queue.
-    for _ in range(4):
-        await client.values("SELECT 1")
+    """Send calls one after another and return when the service has them, though none may be answered yet."""
+    tasks = []
+    for call in calls:
+        tasks.append(asyncio.create_task(call.make(client)))
+        # What came later over one connection is answered, so that what came before is in the queue.
+        for _ in range(4):
+            await client.values("SELECT 1")
     return tasks

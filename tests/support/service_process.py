@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -114,6 +114,14 @@ class ServiceProcess:
         self._talk.tell("seen")
         seen: list[str] = await self.hears("seen")
         return seen
+
+    async def has_run(self, at: int | None) -> bool:
+        """Return whether it has come to the statement at this place since its plan, or has ended."""
+        assert at is not None
+        self._talk.tell("seen")
+        with suppress(EOFError):
+            return len(cast("list[str]", await self._talk.hears("seen"))) > at
+        return True
 
     def go_on(self) -> None:
         """Let go of a statement that pauses, of which "step" was heard."""

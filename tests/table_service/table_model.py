@@ -118,6 +118,11 @@ class ModelTable:
         self._check(list(after.values()), [row.values for row in changed.values()])
         return changed
 
+    def check_values(self, changes: Values) -> None:
+        """Refuse values that no row can have, whichever rows they are for."""
+        if any(c.not_null and changes.get(c.name, 0) is None for c in self.columns):
+            raise Refused(Code.INVALID_ARGUMENT)
+
     def having(self, column: str, value: object) -> list[int]:
         """Return the ids of the rows that have the value."""
         return [

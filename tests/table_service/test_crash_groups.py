@@ -32,24 +32,20 @@ async def prepare(client: Client) -> None:
 
 def group() -> dict[str, Call]:
     """Return writes that come together; the culprit in their middle finds its key taken."""
-    rows = messages.InsertRowsRequest, "InsertRows"
+    inserted = json_rows({"key": "a", "size": 1}, {"key": "b", "size": 2})
+    upserted = json_rows({"key": "old", "size": 5}, {"key": "d", "size": 4})
     requests = {
-        "insert": (*rows, {"rows": json_rows({"key": "a", "size": 1}, {"key": "b", "size": 2})}),
-        "update": (
-            messages.UpdateRowRequest,
-            "UpdateRow",
-            {"row_id": 1, "values": one_row({"size": 10})},
+        "insert": messages.InsertRowsRequest(table="items", rows=inserted),
+        "update": messages.UpdateRowRequest(table="items", row_id=1, values=one_row({"size": 10})),
+        "culprit": messages.InsertRowsRequest(
+            table="items", rows=json_rows({"key": "c"}, {"key": "taken"})
         ),
-        "culprit": (*rows, {"rows": json_rows({"key": "c"}, {"key": "taken"})}),
-        "upsert": (
-            messages.UpsertRowsRequest,
-            "UpsertRows",
-            {"key": "key", "rows": json_rows({"key": "old", "size": 5}, {"key": "d", "size": 4})},
-        ),
+        "upsert": messages.UpsertRowsRequest(table="items", key="key", rows=upserted),
     }
+    methods = {"update": "UpdateRow", "upsert": "UpsertRows"}
     calls = {
-        name: Call(service="rows", method=method, request=kind(table="items", **fields))
-        for name, (kind, method, fields) in requests.items()
+        name: Call(service="rows", method=methods.get(name, "InsertRows"), request=request)
+        for name, request in requests.items()
     }
     update = Mutation.Update(table="items", row_id=3, values=one_row({"key": "moved"}))
     transact = messages.TransactRequest(
@@ -75,14 +71,18 @@ async def act(running: ServiceProcess, journal: Journal) -> None:
     await asyncio.gather(first, *tasks)
 
 
+async def pairs(client: Client, table: str) -> list[tuple[object, object]]:
+    return [(key, size) for key, size in await table_rows(client, table)]
+
+
 async def check(running: ServiceProcess, journal: Journal) -> None:
     [calls] = journal
     client = running.client()
     assert calls["culprit"].refused in ("", "DUPLICATE_KEY")
     assert not any(call.refused for name, call in calls.items() if name != "culprit")
-    assert "first" in dict(await table_rows(client, "others")) or not calls["first"].acknowledged
-    items = dict(await table_rows(client, "items"))
-    others = dict(await table_rows(client, "others"))
+    assert "first" in dict(await pairs(client, "others")) or not calls["first"].acknowledged
+    items = dict(await pairs(client, "items"))
+    others = dict(await pairs(client, "others"))
     assert "c" not in items
     # Each write is there as a whole or not at all, and what was acknowledged is.
     assert ("a" in items) == ("b" in items) >= calls["insert"].acknowledged
@@ -93,7 +93,7 @@ async def check(running: ServiceProcess, journal: Journal) -> None:
         await calls[name].make_again(client)
         assert calls[name].acknowledged, (name, calls[name].refused)
     sizes = {"taken": 10, "moved": 0, "old": 5, "a": 1, "b": 2, "d": 4}
-    assert dict(await table_rows(client, "items")) == sizes
+    assert dict(await pairs(client, "items")) == sizes
     assert [key for key, _ in await table_rows(client, "others")] == ["first", "e"]
     new = await insert(client, "items", {"key": "new"})
     given = [*calls["insert"].answer.row_ids, *calls["upsert"].answer.row_ids, *new.row_ids]

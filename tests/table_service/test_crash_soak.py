@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from chassis.tables import one_row, typed_rows
 from chassis.values import from_value
 from flux.table.v1 import row_service_pb2 as messages
+from flux.table.v1.rows_pb2 import Rows
 from tests.support.crash_calls import Call
 from tests.support.crashes import ServiceProcess, Site, crash_site
 from tests.support.table_files import problems
@@ -44,10 +46,19 @@ class Progress:
     ended: int = 0
     row_ids: set[int] = field(default_factory=set)
 
-    async def tell(self, **what: object) -> None:
+    async def serve(self, running: ServiceProcess | None) -> None:
         async with self.changed:
-            for name, value in what.items():
-                setattr(self, name, value)
+            self.running = running
+            self.changed.notify_all()
+
+    async def count_answer(self) -> None:
+        async with self.changed:
+            self.answered += 1
+            self.changed.notify_all()
+
+    async def count_end(self) -> None:
+        async with self.changed:
+            self.ended += 1
             self.changed.notify_all()
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -74,7 +85,7 @@ class Writer:
                 [self._insert, self._upsert, self._update, self._delete, self._transact]
             )
             await kind()
-        await self._progress.tell(ended=self._progress.ended + 1)
+        await self._progress.count_end()
 
     def _key(self) -> str:
         return f"{self._name}-{self._random.randrange(KEYS)}"
@@ -171,14 +182,22 @@ class Writer:
                 self._served_by, self._client = running, running.client()
             await call.make(self._client)
             if not (call.acknowledged or call.refused):
-                await progress.until(lambda dead=running: progress.running is not dead)
+                await progress.until(partial(_is_replaced, progress, running))
         assert call.refused == refused, (method, request)
-        await progress.tell(answered=progress.answered + 1)
+        await progress.count_answer()
         return call
 
 
-def _rows(sizes: Mapping[str, int]) -> object:
+def _rows(sizes: Mapping[str, int]) -> Rows:
     return typed_rows(("key", "size"), list(sizes.items()))
+
+
+def _is_replaced(progress: Progress, dead: ServiceProcess) -> bool:
+    return progress.running is not dead
+
+
+def _has_answered(progress: Progress, goal: int) -> bool:
+    return progress.answered >= goal
 
 
 async def kill_again_and_again(site: Site, folder: Path, progress: Progress, seed: int) -> None:
@@ -186,24 +205,30 @@ async def kill_again_and_again(site: Site, folder: Path, progress: Progress, see
     chance = random.Random(seed)
     for turn in range(KILLS + 1):
         async with site.service(folder, observed=False) as running:
-            await progress.tell(running=running)
+            await progress.serve(running)
             goal = progress.answered + chance.randint(CALLS_PER_KILL // 2, CALLS_PER_KILL)
-            await progress.until(lambda goal=goal: progress.answered >= goal)
+            await progress.until(partial(_has_answered, progress, goal))
             if turn == KILLS:
-                await progress.tell(ending=True)
+                progress.ending = True
                 await progress.until(lambda: progress.ended == CLIENTS)
             # Not always at the same place between two answers.
             await asyncio.sleep(chance.random() * 0.02)
             running.kill()
             await running.ended()
-            await progress.tell(running=None)
+            await progress.serve(None)
 
 
 async def stored(client: Client) -> dict[str, Row]:
     request = messages.ListRowsRequest(table="items", encoding=TYPED, page_size=1000)
     answer = await client.call(client.rows.ListRows, request)
-    found = [tuple(map(from_value, row.values)) for row in answer.rows.typed.rows]
-    return {key: Row(id=id_, version=version, size=size) for id_, version, key, size in found}
+    found = {}
+    for row in answer.rows.typed.rows:
+        id_, version, key, size = map(from_value, row.values)
+        assert isinstance(id_, int)
+        assert isinstance(version, int)
+        assert isinstance(size, int)
+        found[str(key)] = Row(id=id_, version=version, size=size)
+    return found
 
 
 @pytest.mark.parametrize("seed", [1, 2])

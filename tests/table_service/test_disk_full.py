@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ async def test_what_is_kept_free_is_not_taken_by_files_and_results(
     async with crash_site(tmp_path) as site:
         async with prepared(site, disk.folder) as (running, client):
             disk.leave((RESERVED_MB - 1) * MB)
-            work = {
+            work: dict[str, Callable[[], Awaitable[Any]]] = {
                 "import": lambda: client.import_file("plain", CONTENT),
                 "dataset": lambda: create_dataset(client, f"SELECT * FROM range({50 * ROWS})"),
             }

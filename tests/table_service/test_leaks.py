@@ -48,7 +48,11 @@ def arrow_file() -> bytes:
     return sink.getvalue()
 
 
-def failing(client: Client) -> list[Callable[[], Awaitable[Any]]]:
+async def first_of(call: Any) -> Any:
+    return await anext(aiter(call))
+
+
+def failing(client: Client) -> list[Callable[[], Coroutine[Any, Any, Any]]]:
     """Return calls of every kind that fail, each for a reason of its own."""
     lines = b"key,size\n" + b"".join(b"k%d,%d\n" % (n, n) for n in range(5_000))
     update = messages.UpdateRowRequest(table="items", row_id=10**9, values=one_row({"size": 1}))
@@ -76,7 +80,7 @@ def failing(client: Client) -> list[Callable[[], Awaitable[Any]]]:
         lambda: client.call(client.queries.DescribeQuery, describe),
         lambda: client.values("SELECT * FROM nothing"),
         lambda: client.values("SELECT CAST(key AS INTEGER) FROM items"),
-        lambda: anext(aiter(client.queries.Query(long, metadata=client.metadata, timeout=0.1))),
+        lambda: first_of(client.queries.Query(long, metadata=client.metadata, timeout=0.1)),
         lambda: create_dataset(client, "SELECT CAST(key AS INTEGER) FROM items"),
         lambda: create_dataset(client, f"SELECT CAST(h AS INTEGER) FROM ({LARGE_SQL})"),
         lambda: client.import_file("items", lines + b"taken,1\n"),
@@ -97,7 +101,7 @@ async def fails(call: Awaitable[Any]) -> None:
     assert error.code() is not grpc.StatusCode.INTERNAL, error
 
 
-def given_up(client: Client, chance: random.Random) -> list[Callable[[], Awaitable[Any]]]:
+def given_up(client: Client, chance: random.Random) -> list[Callable[[], Coroutine[Any, Any, Any]]]:
     """Return calls of every kind that are cancelled, after their first answer or at some moment."""
     query = query_service_pb2.QueryRequest
     export = messages.ExportRowsRequest(table="many", format=CSV)
@@ -119,17 +123,17 @@ def given_up(client: Client, chance: random.Random) -> list[Callable[[], Awaitab
         call.cancel()
         await ended
 
-    metadata = {"metadata": client.metadata}
+    metadata = client.metadata
     large = query_service_pb2.CreateDatasetRequest(sql=LARGE_SQL)
     rows = messages.InsertRowsRequest(table="items", rows=json_rows({"key": "taken"}))
     return [
-        lambda: after_first(client.queries.Query(query(sql=LARGE_SQL), **metadata)),
-        lambda: after_first(client.rows.ExportRows(export, **metadata)),
-        lambda: soon(client.queries.Query(query(sql=LONG_SQL), **metadata)),
-        lambda: soon(client.queries.CreateDataset(large, **metadata)),
-        lambda: soon(client.rows.ImportRows(upload(), **metadata)),
-        lambda: soon(client.rows.ExportRows(export, **metadata)),
-        lambda: soon(client.rows.InsertRows(rows, **metadata)),
+        lambda: after_first(client.queries.Query(query(sql=LARGE_SQL), metadata=metadata)),
+        lambda: after_first(client.rows.ExportRows(export, metadata=metadata)),
+        lambda: soon(client.queries.Query(query(sql=LONG_SQL), metadata=metadata)),
+        lambda: soon(client.queries.CreateDataset(large, metadata=metadata)),
+        lambda: soon(client.rows.ImportRows(upload(), metadata=metadata)),
+        lambda: soon(client.rows.ExportRows(export, metadata=metadata)),
+        lambda: soon(client.rows.InsertRows(rows, metadata=metadata)),
     ]
 
 
@@ -173,7 +177,7 @@ async def test_calls_that_fail_or_are_given_up_leave_nothing(tmp_path: Path) -> 
         await insert(client, "items", {"key": "taken"})
         numbers = b"n\n" + b"".join(b"%d\n" % n for n in range(150_000))
         await client.import_file("many", numbers)
-        kinds: list[Callable[[], Coroutine[Any, Any, None]]] = [
+        kinds: list[Callable[[], Coroutine[Any, Any, Any]]] = [
             *((lambda call=call: fails(call())) for call in failing(client)),
             *given_up(client, chance),
         ]

@@ -11,7 +11,7 @@ from table_service.process_memory import byte_count
 
 MEGABYTES = 600
 ATTACK = f"""
-import resource
+from pathlib import Path
 import duckdb
 from table_service.process_memory import bound_memory
 connection = duckdb.connect()
@@ -27,7 +27,8 @@ for sql in (
     except duckdb.OutOfMemoryException:
         print("refused")
 print(connection.execute("SELECT 42").fetchall())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 < {MEGABYTES})
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) // 1024 < {MEGABYTES})
 """
 
 

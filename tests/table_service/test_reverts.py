@@ -129,9 +129,9 @@ async def test_values_that_would_go_are_named(served: Served) -> None:
     [row_id] = await insert(client, "t", ["b", "c"], ["z", "kept"])
     error = await refused(revert(client, "t", 1))
     assert reason(error) == "MIGRATION_LOSSY"
-    assert losses(error) == [f"1 value of column 'c' (row {row_id}: kept)"]
+    assert losses(error) == [f"1 value of column 'c' would be lost (row {row_id}: kept)"]
     told = await revert(client, "t", 1, validate_only=True)
-    assert [o.description for o in told.plan.obstacles] == ["1 value of column 'c'"]
+    assert [o.description for o in told.plan.obstacles] == ["1 value of column 'c' would be lost"]
     assert (await get(client, "t")).schema_version == 2
 
 
