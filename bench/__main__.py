@@ -63,7 +63,7 @@ async def measure_all(
                 gateway, metadata, seconds=seconds, commit_s=commit_s, rpc_s=rpc_s
             )
         with console.status("bulk transfer"):
-            found += await measure_bulk(gateway, metadata, folder)
+            found += await measure_bulk(gateway, table, metadata, folder)
         with console.status("the gateway"):
             found += await measure_gateway(gateway, direct, metadata, seconds=seconds)
         if long:

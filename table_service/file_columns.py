@@ -131,7 +131,7 @@ def _from_plain(expression: str, written: str, source: Kind, type_: Type) -> str
     # No cast that can fail stands here twice: DuckDB would take it out of a TRY around the whole.
     tried = f"TRY_CAST({expression} AS {target})"
     lost = f"TRY_CAST({tried} AS {written}) IS DISTINCT FROM {expression}"
-    failing = f"CAST(CAST({expression} AS VARCHAR) || '?' AS {target})"
+    failing = f"CAST('?' || CAST({expression} AS VARCHAR) AS {target})"
     return f"CASE WHEN {lost} THEN {failing} ELSE {tried} END"
 
 
@@ -207,7 +207,7 @@ def _struct_from_json(document: str, type_: Type, depth: int) -> str:
     names = ", ".join(sql_text(field.name) for field in type_.fields)
     keys = f"json_keys({document})"
     unknown = f"len(list_filter({keys}, lambda x{depth}: x{depth} NOT IN ({names}))) > 0"
-    failing = f"CAST(CAST({document} AS VARCHAR) || '?' AS {sql_type(type_)})"
+    failing = f"CAST('?' || CAST({document} AS VARCHAR) AS {sql_type(type_)})"
     return (
         f"CASE WHEN {document} IS NULL OR json_type({document}) = 'NULL' THEN NULL"
         f" WHEN json_type({document}) <> 'OBJECT' OR {unknown}"
@@ -236,7 +236,7 @@ def bounded(expression: str, type_: Type) -> str:
         return expression
 
     def checked(value: str, _: int) -> str:
-        failing = f"CAST(CAST({value} AS VARCHAR) || '?' AS {sql_type(type_)})"
+        failing = f"CAST('?' || CAST({value} AS VARCHAR) AS {sql_type(type_)})"
         return f"CASE WHEN {outside_bounds(value, type_)} THEN {failing} ELSE {value} END"
 
     return _once(expression, 0, checked)

@@ -113,9 +113,13 @@ class PlainReader:
         try:
             return self._plans[key]
         except KeyError:
+            plan = _planned(table, names)
+            # Names that the table does not have come from outside, and may be of any length.
+            if plan is None and not set(names) <= {column.name for column in table.columns}:
+                return None
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()
-            plan = self._plans[key] = _planned(table, names)
+            self._plans[key] = plan
             return plan
 
 

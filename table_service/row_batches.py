@@ -109,7 +109,7 @@ async def _explained(
             found[:] = explain(transaction, table, rows, decoded.places)
             return b""
 
-        await store.writer.submit(Change(apply=apply))
+        await store.writer.submit(Change(apply=apply, byte_count=decoded.rows.nbytes))
     return found
 
 

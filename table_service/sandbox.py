@@ -331,11 +331,11 @@ def _check_row_local(node: JsonObject) -> None:
         raise refused("GROUPING", "GROUPING is not allowed here: an expression is about one row")
     if kind == "FUNCTION":
         name = sql.function_name(node)
-        if name not in rules.SCALARS or name in (
-            "unnest",
-            "regexp_split_to_table",
-            "generate_subscripts",
-        ):
+        if name in rules.UNSTOPPABLE:
+            raise refused(
+                name, f"the function {name} is allowed in queries alone: it may take long"
+            )
+        if name not in rules.SCALARS or name in rules.SEVERAL_ROWS:
             raise refused(
                 name, f"the function {name} is not allowed here: an expression is about one row"
             )

@@ -160,6 +160,11 @@ MATHS = _words(
     """
 )
 
+# Their time grows with the product of both lengths, and nothing stops them: an expression about rows runs
+# where others wait, and must not call them. A query costs its caller's turn.
+UNSTOPPABLE = frozenset({"editdist3", "levenshtein"})
+# What makes several rows of one.
+SEVERAL_ROWS = frozenset({"generate_subscripts", "regexp_split_to_table", "unnest"})
 # Left out: damerau_levenshtein, which allocates the product of both lengths.
 STRINGS = _words(
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chassis.faults import PermissionDenied
 from chassis.identity import Principal, PrincipalKind, Role
@@ -198,7 +198,7 @@ class Schemas:
         def look(cursor: Cursor, stop: Stop) -> Plan:
             limit = self._watch.over(cursor, stop, limit_s=MIGRATION_TIME_S)
             with limit, reading(cursor):
-                return self._plan(cursor, asked, table, asked.changes(cursor, table))
+                return self._plan(cursor, asked, table, asked.changes(cursor, table), principal)
 
         plan = await self._jobs.run(look)
         changes = plan.changes
@@ -213,7 +213,7 @@ class Schemas:
             tables.require(before, principal, Right.ALTER)
             check_etag(before, asked.etag)
             with self._watch.over(cursor, stop, limit_s=MIGRATION_TIME_S):
-                plan = self._plan(cursor, asked, before, changes)
+                plan = self._plan(cursor, asked, before, changes, principal)
                 refuse_obstacles(plan)
                 if changes_nothing(changes):
                     return asked.answer(before, plan)
@@ -243,12 +243,20 @@ class Schemas:
         await self._store.checkpoint()
         return answer
 
-    def _plan(self, cursor: Cursor, asked: _Asked, table: Table, changes: Changes) -> Plan:
-        return make_plan(
+    def _plan(
+        self, cursor: Cursor, asked: _Asked, table: Table, changes: Changes, principal: Principal
+    ) -> Plan:
+        plan = make_plan(
             cursor,
             table,
             changes,
             self._store.clock.now(),
             allow_loss=asked.allow_loss,
             keeps_values=asked.keeps_values,
+        )
+        if tables.decide_on(table, principal, Right.READ).allowed:
+            return plan
+        # The right to alter is not that to see what rows hold.
+        return replace(
+            plan, obstacles=tuple(replace(found, samples=()) for found in plan.obstacles)
         )

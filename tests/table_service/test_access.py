@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.rpc import error_details_pb2
 
 from chassis.faults import ResourceExhausted
 from chassis.identity import Principal, PrincipalKind, Role
-from flux.table.v1 import grant_pb2
+from flux.table.v1 import grant_pb2, migration_pb2, table_pb2
 from flux.table.v1 import table_service_pb2 as messages
 from table_service import access
 from table_service.access import Grant, Grantee, Right, Rule, decide, granted, revoked, with_grant
-from tests.table_service.serving import Client, Kind, Served, column, reason, refused, serving
+from tests.table_service.serving import (
+    Client,
+    Kind,
+    Served,
+    column,
+    detail,
+    reason,
+    refused,
+    serving,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READ, INSERT, GRANT = grant_pb2.RIGHT_READ, grant_pb2.RIGHT_INSERT, grant_pb2.RIGHT_GRANT
@@ -300,3 +310,24 @@ async def test_list_holds_what_the_caller_may_see(served: Served) -> None:
     )
     assert await names(second) == ["flights", "notes"]
     assert await names(served.client("usr_3")) == []
+
+
+async def test_who_may_alter_and_not_read_sees_no_values(served: Served) -> None:
+    owner, second = served.client(), served.client("usr_2")
+    await owner.import_file("flights", b"id,carrier\n101,UA\n102,SECRET\n")
+    await give(owner, grant_pb2.RIGHT_ALTER, table="flights", user_id="usr_2")
+    check = messages.AlterTableRequest(
+        table="flights",
+        operations=[
+            migration_pb2.SchemaOperation(
+                add_check=migration_pb2.SchemaOperation.AddCheck(
+                    check=table_pb2.Check(name="none", expression="carrier IS NULL")
+                )
+            )
+        ],
+    )
+    error = await refused(second.call(second.tables.AlterTable, check))
+    assert reason(error) == "MIGRATION_BLOCKED"
+    assert "SECRET" not in str(detail(error, error_details_pb2.BadRequest))
+    error = await refused(owner.call(owner.tables.AlterTable, check))
+    assert "SECRET" in str(detail(error, error_details_pb2.BadRequest))

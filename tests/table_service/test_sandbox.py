@@ -233,6 +233,13 @@ def test_what_is_not_one_expression_over_one_row_is_refused(engine: Engine, text
         sandbox.check_expression(expression(engine, text), COLUMNS)
 
 
+@pytest.mark.parametrize("name", ["levenshtein", "editdist3"])
+def test_what_nothing_stops_is_for_queries_alone(engine: Engine, name: str) -> None:
+    sandbox.check_statement(engine.serialize(f"SELECT {name}('a', 'b')"))
+    with pytest.raises(InvalidArgument, match="in queries alone"):
+        sandbox.check_expression(expression(engine, f"{name}(name, name) = 1"), COLUMNS)
+
+
 def test_expression_that_closes_its_parenthesis_keeps_its_meaning_beside_others(
     engine: Engine,
 ) -> None:
