@@ -112,8 +112,9 @@ def _csv_options(dialect: Dialect, columns: Sequence[Column]) -> list[str]:
         f"NULLSTR {sql_text(dialect.null_text)}",
     ]
     texts = [quoted(column.name) for column in columns if column.type.kind in _TEXTS]
-    if dialect.null_text and texts:
-        # DuckDB would leave the empty text bare then, and bare it is null to whoever reads it.
+    if texts and (dialect.null_text or dialect.escape not in ("", dialect.quote)):
+        # DuckDB would leave the empty text bare then, and bare it is null to whoever reads it; a text with an
+        # escape in it too, and there are readers that take the escape for one outside quotes as well.
         options.append(f"FORCE_QUOTE ({', '.join(texts)})")
     return options
 

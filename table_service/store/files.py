@@ -17,7 +17,7 @@ from chassis.faults import InvalidArgument
 from table_service.csv_dialect import Dialect, first_rows
 from table_service.store import arrow_files
 from table_service.store.file_bytes import Format, file_invalid
-from table_service.store.row_ends import last_row_fits
+from table_service.store.row_ends import first_row_hides_its_end, last_row_fits
 from table_service.store.spool import SpooledFile
 from table_service.types import quoted, sql_text
 
@@ -174,6 +174,9 @@ def _csv(file: File, types: Sequence[str], *, rejects: bool, skips: bool) -> Rel
         f"nullstr = [{', '.join(map(sql_text, nulls))}], allow_quoted_nulls = false",
         f"columns = {{{columns}}}",
     ]
+    with file.spooled.path.open("rb") as opened_file:
+        if first_row_hides_its_end(opened_file.read(row_bytes_max), dialect):
+            options.append("new_line = '\\n'")
     if skips:
         options.append("ignore_errors = true")
     if rejects:

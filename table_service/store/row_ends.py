@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from table_service.csv_dialect import Dialect
@@ -21,6 +22,25 @@ def last_row_end(content: bytes, dialect: Dialect | None) -> int:
         return end
     inside = _quotes(content, 0, end, dialect) % 2 == 1
     return _leave_value(content, end, dialect) if inside else end
+
+
+def first_row_hides_its_end(content: bytes, dialect: Dialect) -> bool:
+    """Return whether the first row ends by a newline alone and has carriage returns within its values.
+
+    DuckDB takes the first line end that it meets for that of the file, even within quotes.
+    """
+    end = quotes = 0
+    for _ in range(_STEPS_MAX):
+        newline = content.find(b"\n", end)
+        if newline < 0:
+            return False
+        found = content.find(b"\r", end, newline)
+        found = newline if found < 0 else found
+        quotes += _quotes(content, end, found, dialect)
+        end = found + 1
+        if quotes % 2 == 0:
+            return found == newline and b"\r" in content[:newline]
+    return False
 
 
 def last_row_fits(path: Path, dialect: Dialect, bytes_max: int) -> bool:
@@ -65,6 +85,8 @@ def _line_end_before(content: bytes, until: int) -> int:
 def _quotes(content: bytes, start: int, until: int, dialect: Dialect) -> int:
     """Return how many quotes there are that begin or end a value."""
     count = content.count(dialect.quote.encode(), start, until)
-    if dialect.escape not in ("", dialect.quote):
-        count -= content.count((dialect.escape + dialect.quote).encode(), start, until)
+    if count and dialect.escape not in ("", dialect.quote):
+        escape = re.escape(dialect.escape.encode())
+        escaped = re.compile(escape + b"(.)", re.DOTALL)
+        count -= escaped.findall(content, start, until).count(dialect.quote.encode())
     return count

@@ -12,7 +12,7 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chassis.values import to_value
@@ -142,9 +142,12 @@ DIALECTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "null_text": st.sampled_from(["", "NA", "null"]),
     }
 )
+UNUSUAL = {"delimiter": ";", "quote": "'", "escape": "", "header": False, "null_text": "NA"}
 TEXTS = st.none() | st.text(st.sampled_from("ab,;|'\"\\\t\r\n NAnull#\0é"), max_size=6)
 
 
+@example([("\r", None)], UNUSUAL)
+@example([("\\", 1), ('"\r\\', 2)], UNUSUAL | {"quote": '"', "escape": "\\"})
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXTS, st.none() | st.integers(0, 9))), DIALECTS)
 async def test_every_dialect_brings_back_the_same_rows(
