@@ -18,11 +18,12 @@ from table_service.store.file_bytes import Format, file_invalid
 from table_service.store.files import REJECTS, File
 from table_service.store.imports import LoadFailed, failures
 from table_service.store.sources import Import, Read, reading_file
-from table_service.store.staging import Source, stage, stage_changed, stage_new
-from table_service.store.transaction import Transaction, physical
+from table_service.store.staging import Source, stage, stage_new
+from table_service.store.transaction import Transaction
+from table_service.store.upserts import stage_upserted
 from table_service.store.violations import AT, find_faults, refusal
 from table_service.tables import Table
-from table_service.types import Column, Kind, precision, quoted
+from table_service.types import Column, Kind, precision
 
 _PATH = "rows"
 # What DuckDB says of damage may be a byte of it, or two words.
@@ -59,11 +60,8 @@ def explain_merge(
         InvalidArgument: ROW_INVALID or CHECK_FAILED.
         AlreadyExists: DUPLICATE_KEY.
     """
-    same = " AND ".join(f"t.{quoted(name)} = {source.values[name]}" for name in key)
     with stage(transaction, table):
-        stage_changed(transaction, table, source, same)
-        new = f"NOT EXISTS (FROM {physical(table)} AS t WHERE {same})"
-        stage_new(transaction, table, source, new)
+        stage_upserted(transaction, table, key, source)
         _refuse(find_faults(transaction, table, replaces=True))
 
 

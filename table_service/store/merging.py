@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from table_service.store.imports import insert
-from table_service.store.staging import Source
+from table_service.store.staging import Source, stage, write_staged
 from table_service.store.transaction import Transaction, physical
+from table_service.store.upserts import stage_upserted
 from table_service.tables import Table
 from table_service.types import VERSION, quoted
 
@@ -21,6 +22,12 @@ def upsert(
 
     The rows are counted from 1, and no two of them have one key. What one came without keeps its value.
     """
+    if any(
+        name in source.values
+        for unique in table.unique_keys
+        for name in set(unique.columns) - set(key)
+    ):
+        return _upsert_staged(transaction, table, key, source)
     target = physical(table)
     same = " AND ".join(f"t.{quoted(name)} = {source.values[name]}" for name in key)
     changes = [f"{VERSION} = t.{VERSION} + 1"]
@@ -37,6 +44,15 @@ def upsert(
         return 0, updated
     new = f"NOT EXISTS (FROM {target} AS t WHERE {same})"
     return insert(transaction, table, source, new), updated
+
+
+def _upsert_staged(
+    transaction: Transaction, table: Table, key: Sequence[str], source: Source
+) -> tuple[int, int]:
+    """Do the same where another key changes: rows may come by the values of rows that have yet to change."""
+    with stage(transaction, table):
+        stage_upserted(transaction, table, key, source)
+        return write_staged(transaction, table, source.values.keys() - set(key))
 
 
 def replace_all(transaction: Transaction, table: Table, source: Source) -> tuple[int, int]:

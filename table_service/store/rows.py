@@ -17,6 +17,7 @@ from table_service.store.staging import (
     stage_changed,
     stage_new,
     write_good,
+    write_staged,
 )
 from table_service.store.transaction import Transaction, physical
 from table_service.store.violations import AT, find_faults
@@ -103,7 +104,9 @@ def update(
         with stage(transaction, table):
             stage_changed(transaction, table, source, f"t.{ROW_ID} = s.{AT}")
             refuse_faults(transaction, table, path, replaces=True, indexed=False)
-    set_values(transaction, table, row_ids, values)
+            write_staged(transaction, table, source.values)
+    else:
+        set_values(transaction, table, row_ids, values)
     return [version + 1 for version in found]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from chassis.faults import FailedPrecondition
 from table_service.store.expressions import TRUE, Expression, told_to_caller
 from table_service.store.rows import row_not_found, row_versions
-from table_service.store.staging import refuse_faults, stage
+from table_service.store.staging import refuse_faults, stage, write_staged
 from table_service.store.statements import reading
 from table_service.store.transaction import Transaction, physical
 from table_service.store.violations import STAGE
@@ -101,6 +101,8 @@ def update_selected(
                     parameters,
                 )
                 refuse_faults(transaction, table, path, replaces=True, indexed=False)
+                _, changed = write_staged(transaction, table, values.keys())
+            return _affected(selection, changed)
         changes = [f"{quoted(name)} = {value}" for name, value in values.items()]
         changed = _run(
             transaction,

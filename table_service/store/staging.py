@@ -5,7 +5,7 @@ For writes that must say precisely what is wrong, or write what is right of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -123,9 +123,9 @@ def refuse_faults(
 
 
 def write_good(
-    transaction: Transaction, table: Table, changed: Sequence[str], *, replaces: bool
+    transaction: Transaction, table: Table, changed: Collection[str], *, replaces: bool
 ) -> Written:
-    """Write those staged rows that can be; of rows that are there already only the columns `changed`."""
+    """Write those staged rows that can be, as `write_staged` does, and say what is wrong with the others."""
     faults: list[RowFault] = []
     while found := find_faults(transaction, table, replaces=replaces, limit=None):
         faults += found
@@ -134,25 +134,48 @@ def write_good(
         if not replaces:
             break
         # A row of the table that now stays as it is may have the key of one that was good.
-    if replaces:
+    write_staged(transaction, table, changed)
+    return written(transaction, sorted(faults, key=lambda fault: fault.index))
+
+
+def written(transaction: Transaction, faults: Sequence[RowFault] = ()) -> Written:
+    """Return what became of the staged rows, which are written."""
+    found = transaction.rows(f"SELECT {AT}, {ROW_ID}, {_CREATED} FROM {STAGE} ORDER BY {AT}")
+    places, row_ids, created = zip(*found, strict=True) if found else ((), (), ())
+    return Written(places=places, row_ids=row_ids, created=created, faults=tuple(faults))
+
+
+def write_staged(
+    transaction: Transaction, table: Table, changed: Collection[str]
+) -> tuple[int, int]:
+    """Write the staged rows, which are good: the new ones, and of the others the columns `changed`.
+
+    Return how many were new, and how many changed.
+    """
+    target, new = physical(table), _CREATED
+    [[created, updated]] = transaction.rows(
+        f"SELECT count(*) FILTER ({_CREATED}), count(*) FILTER (NOT {_CREATED}) FROM {STAGE}"
+    )
+    assert isinstance(created, int)
+    assert isinstance(updated, int)
+    if updated and any(name in key.columns for key in table.unique_keys for name in changed):
+        # DuckDB updates 2,048 rows at a time: one could meet the key that another is about to leave.
+        new = "true"
+        transaction.rows(
+            f"DELETE FROM {target}"
+            f" WHERE {ROW_ID} IN (SELECT {ROW_ID} FROM {STAGE} WHERE NOT {_CREATED})"
+        )
+    elif updated:
         changes = [f"{quoted(name)} = s.{quoted(name)}" for name in changed]
         transaction.rows(
-            f"UPDATE {physical(table)} AS t"
-            f" SET {', '.join([*changes, f'{VERSION} = s.{VERSION}'])}"
+            f"UPDATE {target} AS t SET {', '.join([*changes, f'{VERSION} = s.{VERSION}'])}"
             f" FROM {STAGE} AS s WHERE t.{ROW_ID} = s.{ROW_ID} AND NOT s.{_CREATED}"
         )
     transaction.rows(
-        f"INSERT INTO {physical(table)} ({_names(table)}, {ROW_ID}, {VERSION})"
-        f" SELECT {_names(table)}, {ROW_ID}, {VERSION} FROM {STAGE} WHERE {_CREATED} ORDER BY {AT}"
+        f"INSERT INTO {target} ({_names(table)}, {ROW_ID}, {VERSION})"
+        f" SELECT {_names(table)}, {ROW_ID}, {VERSION} FROM {STAGE} WHERE {new} ORDER BY {ROW_ID}"
     )
-    written = transaction.rows(f"SELECT {AT}, {ROW_ID}, {_CREATED} FROM {STAGE} ORDER BY {AT}")
-    places, row_ids, created = zip(*written, strict=True) if written else ((), (), ())
-    return Written(
-        places=places,
-        row_ids=row_ids,
-        created=created,
-        faults=tuple(sorted(faults, key=lambda fault: fault.index)),
-    )
+    return created, updated
 
 
 def _names(table: Table) -> str:

@@ -24,6 +24,8 @@ from table_service.store.staging import (
     stage_changed,
     stage_new,
     write_good,
+    write_staged,
+    written,
 )
 from table_service.store.transaction import Transaction, physical
 from table_service.store.violations import AT, find_faults, key_text, refusal
@@ -57,8 +59,11 @@ def upsert(
     same = _same(key, source)
     if transaction.careful:
         with stage(transaction, table):
-            _stage(transaction, table, key, source)
+            stage_upserted(transaction, table, key, source)
             refuse_faults(transaction, table, path, replaces=True, indexed=True)
+            write_staged(transaction, table, source.values.keys() - set(key))
+            done = written(transaction)
+        return Upserted(row_ids=done.row_ids, created=done.created)
     found = transaction.rows(
         f"SELECT s.{AT}, t.{ROW_ID} FROM {source.relation} AS s"
         f" JOIN {physical(table)} AS t ON {same} ORDER BY s.{AT}"
@@ -96,9 +101,8 @@ def upsert_good(
     source = arrow_source(transaction, table, rows, places)
     refuse_keys(transaction, table, key, source, path)
     with stage(transaction, table):
-        _stage(transaction, table, key, source)
-        changed = [name for name in source.values if name not in key]
-        return write_good(transaction, table, changed, replaces=True)
+        stage_upserted(transaction, table, key, source)
+        return write_good(transaction, table, source.values.keys() - set(key), replaces=True)
 
 
 def explain(
@@ -116,7 +120,7 @@ def explain(
     if faults := _lacking(transaction, key, source) or _twice(transaction, key, source):
         return faults
     with stage(transaction, table):
-        _stage(transaction, table, key, source)
+        stage_upserted(transaction, table, key, source)
         return find_faults(transaction, table, replaces=True)
 
 
@@ -146,8 +150,9 @@ def upsert_from(
     refuse_keys(transaction, table, key, rows, path)
     if transaction.careful:
         with stage(transaction, table):
-            _stage(transaction, table, key, rows)
+            stage_upserted(transaction, table, key, rows)
             refuse_faults(transaction, table, path, replaces=True, indexed=True)
+            return write_staged(transaction, table, rows.values.keys() - set(key))
     target, same = physical(table), _same(key, rows)
     changes = [f"{quoted(c.name)} = s.{quoted(c.name)}" for c in columns if c.name not in key]
     updated = transaction.changed(
@@ -169,7 +174,10 @@ def upsert_from(
     return inserted, updated
 
 
-def _stage(transaction: Transaction, table: Table, key: Sequence[str], source: Source) -> None:
+def stage_upserted(
+    transaction: Transaction, table: Table, key: Sequence[str], source: Source
+) -> None:
+    """Stage what an upsert makes of the table: rows that are there with new values, and new ones."""
     same = _same(key, source)
     stage_changed(transaction, table, source, same)
     stage_new(transaction, table, source, f"NOT EXISTS (FROM {physical(table)} AS t WHERE {same})")
