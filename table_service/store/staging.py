@@ -126,16 +126,12 @@ def write_good(
     transaction: Transaction, table: Table, changed: Collection[str], *, replaces: bool
 ) -> Written:
     """Write those staged rows that can be, as `write_staged` does, and say what is wrong with the others."""
-    faults: list[RowFault] = []
-    while found := find_faults(transaction, table, replaces=replaces, limit=None):
-        faults += found
-        bad = sorted({fault.index for fault in found})
+    faults = find_faults(transaction, table, replaces=replaces, limit=None)
+    if faults:
+        bad = sorted({fault.index for fault in faults})
         transaction.rows(f"DELETE FROM {STAGE} WHERE {AT} IN (SELECT unnest($1::BIGINT[]))", [bad])
-        if not replaces:
-            break
-        # A row of the table that now stays as it is may have the key of one that was good.
     write_staged(transaction, table, changed)
-    return written(transaction, sorted(faults, key=lambda fault: fault.index))
+    return written(transaction, faults)
 
 
 def written(transaction: Transaction, faults: Sequence[RowFault] = ()) -> Written:

@@ -39,13 +39,15 @@ def find_faults(
     """Return why rows of the stage cannot be written, by row.
 
     `replaces`: some of them are new versions of rows of the table, known by their row ids. With a
-    `limit` that many faults are enough; without, each bad row has one at least. Of rows with one key the
-    first that is not bad for another reason is good.
+    `limit` that many faults are enough; without, each bad row has one at least, one that is bad only if the
+    bad ones are left out too. Of rows with one key the first that is not bad for another reason is good.
     """
     faults = list(_null_faults(transaction, table, limit))
     faults += _check_faults(transaction, table, limit)
     bad = {fault.index for fault in faults} if limit is None else set()
     faults += _key_faults(transaction, table, bad, replaces=replaces, limit=limit)
+    if replaces and limit is None and faults:
+        faults += _kept_key_faults(transaction, table, {fault.index for fault in faults})
     return sorted(faults, key=lambda fault: fault.index)[:limit]
 
 
@@ -129,21 +131,53 @@ def _key_faults(
                 taken[clash.key.name, clash.group] = at
 
 
+def _kept_key_faults(transaction: Transaction, table: Table, bad: set[int]) -> Iterator[RowFault]:
+    """Find the rows with a key that a row of the table keeps, as what was to change it is bad.
+
+    They are bad then themselves, and so on; `bad` grows by them.
+    """
+    followers: dict[int, list[_Clash]] = {}
+    for key in table.unique_keys:
+        names = [quoted(name) for name in key.columns]
+        for holder, at, *values in transaction.rows(
+            f"SELECT r.{AT}, s.{AT}, {', '.join(f's.{name}::VARCHAR' for name in names)}"
+            f" FROM {STAGE} AS s"
+            f" JOIN {physical(table)} AS t ON {' AND '.join(f's.{n} = t.{n}' for n in names)}"
+            f" JOIN {STAGE} AS r ON r.{ROW_ID} = t.{ROW_ID} WHERE r.{AT} <> s.{AT}"
+        ):
+            shown = key_text(key.columns, values)
+            clash = _Clash(at=_whole(at), key=key, group=None, shown=shown)
+            followers.setdefault(_whole(holder), []).append(clash)
+    pending = list(bad)
+    while pending:
+        for clash in followers.get(pending.pop(), ()):
+            if clash.at not in bad:
+                bad.add(clash.at)
+                pending.append(clash.at)
+                yield _taken_in_table(clash)
+
+
+def _taken_in_table(clash: _Clash) -> RowFault:
+    return _duplicate(clash, f"row {clash.at}: a row of the table has {clash.shown}")
+
+
+def _duplicate(clash: _Clash, why: str) -> RowFault:
+    return RowFault(
+        index=clash.at,
+        column=clash.key.columns[0] if len(clash.key.columns) == 1 else "",
+        reason="DUPLICATE_KEY",
+        message=why,
+        detail=clash.shown,
+    )
+
+
 def _first_fault(clashes: Iterable[_Clash], taken: dict[tuple[str, int], int]) -> RowFault | None:
     for clash in clashes:
         if clash.group is None:
-            why = f"row {clash.at}: a row of the table has {clash.shown}"
-        elif (clash.key.name, clash.group) in taken:
-            why = f"row {clash.at}: row {taken[clash.key.name, clash.group]} has {clash.shown} too"
-        else:
-            continue
-        return RowFault(
-            index=clash.at,
-            column=clash.key.columns[0] if len(clash.key.columns) == 1 else "",
-            reason="DUPLICATE_KEY",
-            message=why,
-            detail=clash.shown,
-        )
+            return _taken_in_table(clash)
+        if (clash.key.name, clash.group) in taken:
+            other = taken[clash.key.name, clash.group]
+            return _duplicate(clash, f"row {clash.at}: row {other} has {clash.shown} too")
     return None
 
 

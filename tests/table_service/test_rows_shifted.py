@@ -16,6 +16,7 @@ from tests.table_service.row_calls import (
     col,
     create,
     failure,
+    row_errors,
     selection,
     transact,
     update_rows,
@@ -37,6 +38,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
             col("place", Kind.KIND_INT64),
             col("note", Kind.KIND_STRING),
             keys={"name": ["name"], "place": ["place"]},
+            checks={"there": f"place <= {COUNT}"},
         )
         lines = "".join(f"{at},{at},kept\n" for at in range(COUNT))
         await editor.import_file("queue", f"name,place,note\n{lines}".encode())
@@ -108,3 +110,17 @@ async def test_what_is_taken_after_all_is_refused_and_nothing_moves(client: Clie
     error = await failure(client.import_answers(header, f"name,place\n{lines}".encode()))
     assert reason(error) == "DUPLICATE_KEY"
     assert await client.values("SELECT DISTINCT _version FROM queue") == [(1,)]
+
+
+async def test_rows_that_cannot_move_up_as_the_last_one_cannot_are_told_one_by_one(
+    client: Client,
+) -> None:
+    rows = [{"name": at, "place": at + 1 if at < COUNT - 1 else COUNT + 1} for at in range(COUNT)]
+    new = [{"name": COUNT, "place": COUNT}]
+    per_row = messages.ERROR_MODE_PER_ROW
+    answer = await upsert(client, "queue", "name", *rows, *new, error_mode=per_row)
+    assert row_errors(answer) == [
+        *((at, "place", "DUPLICATE_KEY") for at in range(COUNT - 1)),
+        (COUNT - 1, "place", "CHECK_FAILED"),
+    ]
+    assert (answer.created_count, answer.updated_count) == (1, 0)
