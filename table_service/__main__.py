@@ -147,7 +147,7 @@ def _servicers(store: Store, heavy: Heavy, ids: IdMaker, clock: Clock) -> list[S
         ),
         Servicer(
             name="flux.table.v1.RowService",
-            implementation=RowServicer(store, Transfers(store, heavy, ids), heavy.watch),
+            implementation=RowServicer(store, Transfers(store, heavy, ids), heavy),
             register=row_service_pb2_grpc.add_RowServiceServicer_to_server,
         ),
         Servicer(
@@ -160,6 +160,7 @@ def _servicers(store: Store, heavy: Heavy, ids: IdMaker, clock: Clock) -> list[S
 
 def _heavy_limits(settings: Settings) -> HeavyLimits:
     return HeavyLimits(
+        reader_threads=settings.reader_threads,
         query_threads=settings.query_threads,
         query_queue=settings.query_queue_max,
         query_time_s=settings.query_timeout_s,

@@ -28,11 +28,13 @@ from table_service.store import Store, listing, upserts
 from table_service.store import rows as row_store
 from table_service.store.defaults import marked
 from table_service.store.expressions import Expressions
-from table_service.store.listing import Lister, Page
+from table_service.store.heavy import Heavy
+from table_service.store.listing import Listed, Lister, Page
 from table_service.store.ordering import read_position
+from table_service.store.readers import Cursor
 from table_service.store.receipts import ReceiptKey
 from table_service.store.transaction import Transaction
-from table_service.store.watch import Watch
+from table_service.store.watch import Stop
 from table_service.store.write_queue import Change, Insert
 from table_service.tables import Table
 from table_service.transact_servicer import Transactions
@@ -47,17 +49,18 @@ Write = Callable[[Principal, ReceiptKey | None], Awaitable[bytes]]
 class RowServicer(row_service_pb2_grpc.RowServiceServicer):
     """Rows one by one and together."""
 
-    def __init__(self, store: Store, transfers: Transfers, watch: Watch) -> None:
+    def __init__(self, store: Store, transfers: Transfers, heavy: Heavy) -> None:
         expressions = Expressions()
         self._store = store
         self._transfers = transfers
+        self._heavy = heavy
         self._lister = Lister(expressions)
         self._plain_rows = PlainReader()
         # One function for each encoding, so that reads that want the same can be told.
         self._row_answers = {
             encoding: partial(row_answers, encoding) for encoding in rows_pb2.Rows.Encoding.values()
         }
-        self._transactions = Transactions(store, watch, expressions)
+        self._transactions = Transactions(store, heavy.watch, expressions)
 
     async def InsertRows(  # the contract's name, as are those below
         self, request: messages.InsertRowsRequest, context: Context
@@ -180,9 +183,7 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
             parameters={name: from_value(value) for name, value in request.parameters.items()},
             count=request.count,
         )
-        listed = await self._store.readers.read(
-            lambda cursor: self._lister.page(cursor, table, page)
-        )
+        listed = await self._listed(table, page)
         encoded, count = await _encoded(listed.rows, page.columns, request.encoding)
         more = listed.more or count < listed.rows.num_rows
         return messages.ListRowsResponse(
@@ -190,6 +191,24 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
             next_page_token=encode_token(listed.position(count - 1), binding) if more else "",
             total_count=listed.total_count,
         )
+
+    async def _listed(self, table: Table, page: Page) -> Listed:
+        """Return a page; in the caller's turn and for a limited time, where it may read many rows."""
+        if not (page.filter or page.orders or page.count):
+            return await self._store.readers.read(
+                lambda cursor: self._lister.page(cursor, table, page)
+            )
+        stop, limit_s = Stop(), self._heavy.limits.query_time_s
+
+        def work(cursor: Cursor) -> Listed:
+            with self._heavy.watch.over(cursor, stop, limit_s=limit_s):
+                return self._lister.page(cursor, table, page)
+
+        end_turn = await self._heavy.list_turns.take(current_principal().subject)
+        try:
+            return await self._store.readers.read(work)
+        finally:
+            end_turn()
 
     async def UpdateRow(
         self, request: messages.UpdateRowRequest, context: Context

@@ -53,13 +53,13 @@ class Conditions:
 
     `used`: the columns that a check of the schema uses. `renamed`: a check with new names of columns.
     `condition`: the columns that a check uses, once it was looked at as a check of these columns. `value`:
-    looks at a retype of a column of these, or raises.
+    looks at a retype of a column of these, and returns the columns that its expression uses.
     """
 
     used: Callable[[str, Columns], frozenset[str]]
     renamed: Callable[[str, Columns, Mapping[str, str]], str]
     condition: Callable[[str, Columns, str], frozenset[str]]
-    value: Callable[[Column, RetypeColumn, Columns, str], None]
+    value: Callable[[Column, RetypeColumn, Columns, str], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +88,15 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """Where an operation stands: the schema before it, the path of its fields, the next column's id."""
+    """Where an operation stands: the schema before it, the path of its fields, the next column's id.
+
+    `made`: the ids of the columns that operations before have given values by expressions.
+    """
 
     schema: Schema
     path: str
     next_id: int
+    made: frozenset[int]
     read: Conditions
 
     def column(self, name: str, field: str = "column") -> Column:
@@ -122,12 +126,14 @@ def apply(
         InvalidArgument: SCHEMA_INVALID, SQL_INVALID or SQL_REFUSED with the operation in the paths.
     """
     applied: list[Applied] = []
-    before = schema
+    before, made = schema, frozenset[int]()
     for index, operation in enumerate(operations):
         path = f"operations[{index}].{member(operation)}"
-        step = _Step(schema=schema, path=path, next_id=column_ids + 1, read=read)
+        step = _Step(schema=schema, path=path, next_id=column_ids + 1, made=made, read=read)
         after, sentence = _carry_out(operation, step)
         applied.append(Applied(operation=operation, before=schema, after=after, sentence=sentence))
+        if isinstance(operation, RetypeColumn) and operation.using:
+            made |= {step.column(operation.column).id}
         column_ids = max(column_ids, *(column.id for column in after.columns))
         schema = after
     # Each column was looked at by itself; together they may have too many fields.
@@ -310,7 +316,11 @@ def _retype_column(operation: RetypeColumn, step: _Step) -> tuple[Schema, str]:
             why += f", which cannot have type {operation.type.kind}"
             wrong.append(FieldViolation(field=path, description=why))
     refuse(wrong)
-    step.read.value(column, operation, schema.columns, step.path)
+    for name in sorted(step.read.value(column, operation, schema.columns, step.path)):
+        # One would be written out in the other wherever it names the column, and that in the next again.
+        if step.column(name).id in step.made:
+            why = f"an operation before gives column {name!r} its values by an expression"
+            step.refuse("using", f"{why}: make it one expression, or two requests")
     after = schema.with_column(retyped)
     for check in schema.checks:
         if column.name in step.read.used(check.expression, schema.columns):

@@ -16,6 +16,7 @@ from table_service.access import Right
 from table_service.fresh_tables import with_fresh_table
 from table_service.migration_wire import from_operations, to_event, to_plan, to_version
 from table_service.schema_changes import Changes
+from table_service.schema_operations import AddCheck, AddColumn, RetypeColumn, SchemaOperation
 from table_service.schema_requirements import changes_nothing
 from table_service.schema_reverts import operations_between
 from table_service.schemas import schema_of
@@ -43,8 +44,8 @@ MIGRATION_TIME_S = 300.0
 class _Asked:
     """A migration as its caller asks for it.
 
-    `changes` says what it is, given the table; `answer` makes the answer; `origin` is a sentence about where
-    it comes from, or empty.
+    `changes` says what it is, given the table; `answer` makes the answer; `rights` are those it needs;
+    `origin` is a sentence about where it comes from, or empty.
     """
 
     table: str
@@ -52,6 +53,7 @@ class _Asked:
     validate_only: bool
     changes: Callable[[Cursor, Table], Changes]
     answer: Callable[[Table, Plan], bytes]
+    rights: tuple[Right, ...] = (Right.ALTER,)
     allow_loss: bool = False
     keeps_values: bool = False
     origin: str = ""
@@ -63,6 +65,7 @@ class Schemas:
     def __init__(self, store: Store, heavy: Heavy, ids: IdMaker) -> None:
         self._store = store
         self._jobs = heavy.query_jobs
+        self._turns = heavy.query_turns
         self._watch = heavy.watch
         self._ids = ids
 
@@ -87,6 +90,7 @@ class Schemas:
             validate_only=request.validate_only,
             changes=changes,
             answer=answer,
+            rights=(Right.ALTER, *([Right.READ] if any(map(_asks_rows, operations)) else [])),
             allow_loss=request.allow_loss,
         )
         return messages.AlterTableResponse.FromString(await self._answer(asked, principal, receipt))
@@ -191,7 +195,7 @@ class Schemas:
         self, asked: _Asked, principal: Principal, receipt: ReceiptKey | None
     ) -> bytes:
         """Plan beside the writer, so that what cannot be holds nobody up; then plan again and do it."""
-        table = tables.resolve(self._store.writer.catalog, asked.table, principal, Right.ALTER)
+        table = tables.resolve(self._store.writer.catalog, asked.table, principal, *asked.rights)
         check_etag(table, asked.etag)
         now = self._store.clock.now()
 
@@ -200,7 +204,7 @@ class Schemas:
             with limit, reading(cursor):
                 return self._plan(cursor, asked, table, asked.changes(cursor, table), principal)
 
-        plan = await self._jobs.run(look)
+        plan = await self._jobs.run(look, await self._turns.take(("alter", principal.subject)))
         changes = plan.changes
         if asked.validate_only:
             after = table if changes_nothing(changes) else revised(migrated(table, changes), now)
@@ -210,7 +214,8 @@ class Schemas:
 
         def apply(transaction: Transaction) -> bytes:
             before, cursor = transaction.current(table), transaction.cursor
-            tables.require(before, principal, Right.ALTER)
+            for right in asked.rights:
+                tables.require(before, principal, right)
             check_etag(before, asked.etag)
             with self._watch.over(cursor, stop, limit_s=MIGRATION_TIME_S):
                 plan = self._plan(cursor, asked, before, changes, principal)
@@ -260,3 +265,12 @@ class Schemas:
         return replace(
             plan, obstacles=tuple(replace(found, samples=()) for found in plan.obstacles)
         )
+
+
+def _asks_rows(operation: SchemaOperation) -> bool:
+    """Return whether an expression of the caller's is held against the rows, which tells of them."""
+    match operation:
+        case RetypeColumn(using=written) | AddColumn(check=written):
+            return bool(written)
+        case _:
+            return isinstance(operation, AddCheck)

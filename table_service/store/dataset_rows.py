@@ -44,7 +44,7 @@ def insert(transaction: Transaction, table: Table, dataset: Dataset, path: str =
         )
         with stage(transaction, table):
             stage_new(transaction, table, source)
-            refuse_faults(transaction, table, path, replaces=False, indexed=True)
+            refuse_faults(transaction, table, path, given=None, indexed=True)
     made = default_sql(transaction, table, names, dataset.row_count, "__at")
     first = transaction.take_row_ids(table, dataset.row_count)
     return transaction.changed(

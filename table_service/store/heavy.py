@@ -11,6 +11,7 @@ from table_service.store import Store
 from table_service.store.holdings import Holdings
 from table_service.store.jobs import Jobs
 from table_service.store.queries import Queries, QueryLimits
+from table_service.store.readers import WAITING_READS_MAX
 from table_service.store.spool import Spool
 from table_service.store.turns import Turns
 from table_service.store.watch import Watch
@@ -29,6 +30,7 @@ class HeavyLimits:
     results_held_bytes: int = 1024 * 1024 * 1024
     caller_results_held_bytes: int = 512 * 1024 * 1024
     datasets: Quota = field(default_factory=Quota)
+    reader_threads: int = 4
     export_threads: int = 2
     export_queue: int = 16
     transfer_time_s: float = 1800.0
@@ -43,6 +45,7 @@ class Heavy:
     queries: Queries
     query_jobs: Jobs
     query_turns: Turns
+    list_turns: Turns
     holdings: Holdings
     export_jobs: Jobs
     spool: Spool
@@ -79,6 +82,8 @@ def open_heavy(
             name="query",
         ),
         query_turns=Turns(at_once=limits.caller_queries, waiting_max=limits.query_queue),
+        # One reader is left to everybody else.
+        list_turns=Turns(at_once=max(1, limits.reader_threads - 1), waiting_max=WAITING_READS_MAX),
         holdings=Holdings(
             bytes_max=limits.results_held_bytes,
             caller_bytes_max=limits.caller_results_held_bytes,

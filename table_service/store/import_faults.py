@@ -62,7 +62,7 @@ def explain_merge(
     """
     with stage(transaction, table):
         stage_upserted(transaction, table, key, source)
-        _refuse(find_faults(transaction, table, replaces=True))
+        _refuse(find_faults(transaction, table, given=source.given))
 
 
 def explain_insert(transaction: Transaction, table: Table, source: Source) -> None:
@@ -74,7 +74,7 @@ def explain_insert(transaction: Transaction, table: Table, source: Source) -> No
     """
     with stage(transaction, table):
         stage_new(transaction, table, source)
-        _refuse(find_faults(transaction, table, replaces=False))
+        _refuse(find_faults(transaction, table, given=None))
 
 
 def bad_values(
@@ -151,7 +151,7 @@ def _bad_rows(
     tried = replace(source, values={n: f"TRY({value})" for n, value in source.values.items()})
     with stage(transaction, table):
         stage_new(transaction, table, tried)
-        found = find_faults(transaction, table, replaces=False)
+        found = find_faults(transaction, table, given=None)
     places = {(fault.index, fault.column) for fault in known}
     return [fault for fault in found if (fault.index, fault.column) not in places]
 

@@ -102,11 +102,15 @@ class Plan:
 def conditions(cursor: duckdb.DuckDBPyConnection) -> Conditions:
     """Return how schema changes read expressions."""
 
-    def value(column: Column, operation: RetypeColumn, columns: Columns, path: str) -> None:
-        written = sql_type(column.type)
+    def value(
+        column: Column, operation: RetypeColumn, columns: Columns, path: str
+    ) -> frozenset[str]:
+        written, used = sql_type(column.type), frozenset[str]()
         if operation.using:
-            _, written = check_value(cursor, operation.using, columns, f"{path}.using")
+            made, written = check_value(cursor, operation.using, columns, f"{path}.using")
+            used = made.columns
         check_cast(cursor, written, operation.type, f"{path}.type")
+        return used
 
     def condition(written: str, columns: Columns, path: str) -> frozenset[str]:
         return check_condition(cursor, written, columns, path).columns

@@ -39,7 +39,7 @@ def insert(transaction: Transaction, table: Table, rows: pa.Table, path: str = "
     if transaction.careful:
         with stage(transaction, table):
             stage_new(transaction, table, arrow_source(transaction, table, rows))
-            refuse_faults(transaction, table, path, replaces=False, indexed=True)
+            refuse_faults(transaction, table, path, given=None, indexed=True)
     return write(transaction, table, rows)
 
 
@@ -64,7 +64,7 @@ def insert_good(
     table = transaction.current(table)
     with stage(transaction, table):
         stage_new(transaction, table, arrow_source(transaction, table, rows, places))
-        return write_good(transaction, table, (), replaces=False)
+        return write_good(transaction, table, given=None)
 
 
 def explain(
@@ -74,7 +74,7 @@ def explain(
     table = transaction.current(table)
     with stage(transaction, table):
         stage_new(transaction, table, arrow_source(transaction, table, rows, places))
-        return find_faults(transaction, table, replaces=False)
+        return find_faults(transaction, table, given=None)
 
 
 def update(
@@ -103,7 +103,7 @@ def update(
         source = arrow_source(transaction, table, values, ids)
         with stage(transaction, table):
             stage_changed(transaction, table, source, f"t.{ROW_ID} = s.{AT}")
-            refuse_faults(transaction, table, path, replaces=True, indexed=False)
+            refuse_faults(transaction, table, path, given=source.given, indexed=False)
             write_staged(transaction, table, source.values)
     else:
         set_values(transaction, table, row_ids, values)

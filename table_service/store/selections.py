@@ -100,7 +100,7 @@ def update_selected(
                     named,
                     parameters,
                 )
-                refuse_faults(transaction, table, path, replaces=True, indexed=False)
+                refuse_faults(transaction, table, path, given=values.keys(), indexed=False)
                 _, changed = write_staged(transaction, table, values.keys())
             return _affected(selection, changed)
         changes = [f"{quoted(name)} = {value}" for name, value in values.items()]

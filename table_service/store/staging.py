@@ -35,6 +35,11 @@ class Source:
     row_count: int
     missing: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def given(self) -> frozenset[str]:
+        """Return the columns that came in every row."""
+        return frozenset(self.values.keys() - self.missing.keys())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
@@ -110,23 +115,35 @@ def stage_changed(
 
 
 def refuse_faults(
-    transaction: Transaction, table: Table, path: str, *, replaces: bool, indexed: bool
+    transaction: Transaction,
+    table: Table,
+    path: str,
+    *,
+    given: Collection[str] | None,
+    indexed: bool,
 ) -> None:
-    """Refuse what is staged if anything is wrong with it.
+    """Refuse what is staged if anything is wrong with it; `given` is that of `find_faults`.
 
     Raises:
         InvalidArgument: ROW_INVALID or CHECK_FAILED.
         AlreadyExists: DUPLICATE_KEY.
     """
-    if faults := find_faults(transaction, table, replaces=replaces):
+    if faults := find_faults(transaction, table, given=given):
         raise refusal(faults, path, indexed=indexed)
 
 
 def write_good(
-    transaction: Transaction, table: Table, changed: Collection[str], *, replaces: bool
+    transaction: Transaction,
+    table: Table,
+    changed: Collection[str] = (),
+    *,
+    given: Collection[str] | None,
 ) -> Written:
-    """Write those staged rows that can be, as `write_staged` does, and say what is wrong with the others."""
-    faults = find_faults(transaction, table, replaces=replaces, limit=None)
+    """Write those staged rows that can be, as `write_staged` does, and say what is wrong with the others.
+
+    `given` is that of `find_faults`.
+    """
+    faults = find_faults(transaction, table, given=given, limit=None)
     if faults:
         bad = sorted({fault.index for fault in faults})
         transaction.rows(f"DELETE FROM {STAGE} WHERE {AT} IN (SELECT unnest($1::BIGINT[]))", [bad])

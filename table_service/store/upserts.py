@@ -60,7 +60,7 @@ def upsert(
     if transaction.careful:
         with stage(transaction, table):
             stage_upserted(transaction, table, key, source)
-            refuse_faults(transaction, table, path, replaces=True, indexed=True)
+            refuse_faults(transaction, table, path, given=source.given, indexed=True)
             write_staged(transaction, table, source.values.keys() - set(key))
             done = written(transaction)
         return Upserted(row_ids=done.row_ids, created=done.created)
@@ -102,7 +102,7 @@ def upsert_good(
     refuse_keys(transaction, table, key, source, path)
     with stage(transaction, table):
         stage_upserted(transaction, table, key, source)
-        return write_good(transaction, table, source.values.keys() - set(key), replaces=True)
+        return write_good(transaction, table, source.values.keys() - set(key), given=source.given)
 
 
 def explain(
@@ -121,7 +121,7 @@ def explain(
         return faults
     with stage(transaction, table):
         stage_upserted(transaction, table, key, source)
-        return find_faults(transaction, table, replaces=True)
+        return find_faults(transaction, table, given=source.given)
 
 
 def upsert_from(
@@ -151,7 +151,7 @@ def upsert_from(
     if transaction.careful:
         with stage(transaction, table):
             stage_upserted(transaction, table, key, rows)
-            refuse_faults(transaction, table, path, replaces=True, indexed=True)
+            refuse_faults(transaction, table, path, given=rows.given, indexed=True)
             return write_staged(transaction, table, rows.values.keys() - set(key))
     target, same = physical(table), _same(key, rows)
     changes = [f"{quoted(c.name)} = s.{quoted(c.name)}" for c in columns if c.name not in key]

@@ -7,7 +7,7 @@ failed, or whose rows stand alone, pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chassis.faults import AlreadyExists, Fault, FieldViolation, InvalidArgument
@@ -34,20 +34,27 @@ class _Clash:
 
 
 def find_faults(
-    transaction: Transaction, table: Table, *, replaces: bool, limit: int | None = VIOLATIONS_MAX
+    transaction: Transaction,
+    table: Table,
+    *,
+    given: Collection[str] | None,
+    limit: int | None = VIOLATIONS_MAX,
 ) -> list[RowFault]:
     """Return why rows of the stage cannot be written, by row.
 
-    `replaces`: some of them are new versions of rows of the table, known by their row ids. With a
-    `limit` that many faults are enough; without, each bad row has one at least, one that is bad only if the
-    bad ones are left out too. Of rows with one key the first that is not bad for another reason is good.
+    `given`: some of them are new versions of rows of the table, known by their row ids, with new values in
+    these columns; what the others hold is not told. None: all are new.
+
+    With a `limit` that many faults are enough; without, each bad row has one at least, one that is bad only
+    if the bad ones are left out too. Of rows with one key the first that is not bad for another reason is
+    good.
     """
     faults = list(_null_faults(transaction, table, limit))
     faults += _check_faults(transaction, table, limit)
     bad = {fault.index for fault in faults} if limit is None else set()
-    faults += _key_faults(transaction, table, bad, replaces=replaces, limit=limit)
-    if replaces and limit is None and faults:
-        faults += _kept_key_faults(transaction, table, {fault.index for fault in faults})
+    faults += _key_faults(transaction, table, bad, given=given, limit=limit)
+    if given is not None and limit is None and faults:
+        faults += _kept_key_faults(transaction, table, {fault.index for fault in faults}, given)
     return sorted(faults, key=lambda fault: fault.index)[:limit]
 
 
@@ -114,11 +121,16 @@ def _described(check: Check) -> str:
 
 
 def _key_faults(
-    transaction: Transaction, table: Table, bad: set[int], *, replaces: bool, limit: int | None
+    transaction: Transaction,
+    table: Table,
+    bad: set[int],
+    *,
+    given: Collection[str] | None,
+    limit: int | None,
 ) -> Iterator[RowFault]:
     clashes: dict[int, list[_Clash]] = {}
     for key in table.unique_keys:
-        for clash in _clashes(transaction, table, key, replaces=replaces, limit=limit):
+        for clash in _clashes(transaction, table, key, given=given, limit=limit):
             clashes.setdefault(clash.at, []).append(clash)
     taken: dict[tuple[str, int], int] = {}
     for at in sorted(clashes.keys() - bad):
@@ -131,7 +143,9 @@ def _key_faults(
                 taken[clash.key.name, clash.group] = at
 
 
-def _kept_key_faults(transaction: Transaction, table: Table, bad: set[int]) -> Iterator[RowFault]:
+def _kept_key_faults(
+    transaction: Transaction, table: Table, bad: set[int], given: Collection[str]
+) -> Iterator[RowFault]:
     """Find the rows with a key that a row of the table keeps, as what was to change it is bad.
 
     They are bad then themselves, and so on; `bad` grows by them.
@@ -145,7 +159,7 @@ def _kept_key_faults(transaction: Transaction, table: Table, bad: set[int]) -> I
             f" JOIN {physical(table)} AS t ON {' AND '.join(f's.{n} = t.{n}' for n in names)}"
             f" JOIN {STAGE} AS r ON r.{ROW_ID} = t.{ROW_ID} WHERE r.{AT} <> s.{AT}"
         ):
-            shown = key_text(key.columns, values)
+            shown = _told(key, values, given)
             clash = _Clash(at=_whole(at), key=key, group=None, shown=shown)
             followers.setdefault(_whole(holder), []).append(clash)
     pending = list(bad)
@@ -182,12 +196,21 @@ def _first_fault(clashes: Iterable[_Clash], taken: dict[tuple[str, int], int]) -
 
 
 def _clashes(
-    transaction: Transaction, table: Table, key: UniqueKey, *, replaces: bool, limit: int | None
+    transaction: Transaction,
+    table: Table,
+    key: UniqueKey,
+    *,
+    given: Collection[str] | None,
+    limit: int | None,
 ) -> Iterator[_Clash]:
     names = [quoted(name) for name in key.columns]
     texts = ", ".join(f"s.{name}::VARCHAR" for name in names)
     same = " AND ".join(f"s.{name} = t.{name}" for name in names)
-    gone = f" AND NOT EXISTS (FROM {STAGE} AS r WHERE r.{ROW_ID} = t.{ROW_ID})" if replaces else ""
+    gone = (
+        f" AND NOT EXISTS (FROM {STAGE} AS r WHERE r.{ROW_ID} = t.{ROW_ID})"
+        if given is not None
+        else ""
+    )
     for at, *values in transaction.rows(
         _limited(
             f"SELECT s.{AT}, {texts} FROM {STAGE} AS s JOIN {physical(table)} AS t ON {same}"
@@ -195,7 +218,7 @@ def _clashes(
             limit,
         )
     ):
-        yield _Clash(at=_whole(at), key=key, group=None, shown=key_text(key.columns, values))
+        yield _Clash(at=_whole(at), key=key, group=None, shown=_told(key, values, given))
     within = f"PARTITION BY {', '.join(f's.{name}' for name in names)}"
     no_null = " AND ".join(f"s.{name} IS NOT NULL" for name in names)
     first = f"min(s.{AT}) OVER ({within})"
@@ -205,8 +228,16 @@ def _clashes(
         f" QUALIFY count(*) OVER ({within}) > 1 ORDER BY __first, s.{AT}"
         + (f" LIMIT {2 * limit}" if limit else "")
     ):
-        shown = key_text(key.columns, values)
+        shown = _told(key, values, given)
         yield _Clash(at=_whole(at), key=key, group=_whole(group), shown=shown)
+
+
+def _told(key: UniqueKey, values: Sequence[object], given: Collection[str] | None) -> str:
+    """Return the values of a key, or those of them that were given; who gave them may not see the others."""
+    if given is None:
+        return key_text(key.columns, values)
+    told = {n: v for n, v in zip(key.columns, values, strict=True) if n in given}
+    return key_text(tuple(told), tuple(told.values())) or f"its values of key {key.name!r}"
 
 
 def key_text(names: Sequence[str], values: Sequence[object]) -> str:

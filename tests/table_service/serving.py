@@ -240,7 +240,7 @@ async def serving(
         ),
         Servicer(
             name="flux.table.v1.RowService",
-            implementation=RowServicer(store, Transfers(store, heavy, ids), watch),
+            implementation=RowServicer(store, Transfers(store, heavy, ids), heavy),
             register=row_service_pb2_grpc.add_RowServiceServicer_to_server,
         ),
         Servicer(

@@ -7,15 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from google.rpc import error_details_pb2
 
 from chassis.faults import ResourceExhausted
 from chassis.identity import Principal, PrincipalKind, Role
-from flux.table.v1 import grant_pb2, migration_pb2, table_pb2
+from chassis.status import status_of
+from chassis.tables import one_row, typed_rows
+from flux.table.v1 import grant_pb2, migration_pb2, row_service_pb2
 from flux.table.v1 import table_service_pb2 as messages
 from table_service import access
 from table_service.access import Grant, Grantee, Right, Rule, decide, granted, revoked, with_grant
+from tests.table_service.schema_calls import a_column, add, add_check, retype
 from tests.table_service.serving import (
     Client,
     Kind,
@@ -312,22 +316,72 @@ async def test_list_holds_what_the_caller_may_see(served: Served) -> None:
     assert await names(served.client("usr_3")) == []
 
 
-async def test_who_may_alter_and_not_read_sees_no_values(served: Served) -> None:
+async def test_who_may_alter_and_not_read_learns_no_values(served: Served) -> None:
     owner, second = served.client(), served.client("usr_2")
     await owner.import_file("flights", b"id,carrier\n101,UA\n102,SECRET\n")
     await give(owner, grant_pb2.RIGHT_ALTER, table="flights", user_id="usr_2")
-    check = messages.AlterTableRequest(
-        table="flights",
-        operations=[
-            migration_pb2.SchemaOperation(
-                add_check=migration_pb2.SchemaOperation.AddCheck(
-                    check=table_pb2.Check(name="none", expression="carrier IS NULL")
-                )
-            )
-        ],
+
+    async def told(client: Client) -> str:
+        error = await refused(client.call(client.tables.AlterTable, asked))
+        assert reason(error) in ("MIGRATION_BLOCKED", "MIGRATION_LOSSY")
+        return str(detail(error, error_details_pb2.BadRequest))
+
+    for blocked, shown in ((retype("carrier", "INT32"), "SECRET"), (retype("id", "BOOL"), "102")):
+        asked = messages.AlterTableRequest(table="flights", operations=[blocked])
+        assert shown not in await told(second)
+        assert shown in await told(owner)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        add_check("carrier IS NULL"),
+        retype("carrier", "STRING", using="CASE WHEN carrier = 'SECRET' THEN error('') END"),
+        retype("id", "INT64", using="1"),
+        add(a_column("extra", check="carrier IS NULL")),
+    ],
+    ids=["check", "value", "constant", "check of a column"],
+)
+@pytest.mark.parametrize("validate_only", [False, True])
+async def test_altering_by_an_expression_takes_the_right_to_read(
+    served: Served, operation: migration_pb2.SchemaOperation, validate_only: bool
+) -> None:
+    owner, second = served.client(), served.client("usr_2")
+    await give(owner, grant_pb2.RIGHT_ALTER, table="flights", user_id="usr_2")
+    asked = messages.AlterTableRequest(
+        table="flights", operations=[operation], validate_only=validate_only
     )
-    error = await refused(second.call(second.tables.AlterTable, check))
-    assert reason(error) == "MIGRATION_BLOCKED"
-    assert "SECRET" not in str(detail(error, error_details_pb2.BadRequest))
-    error = await refused(owner.call(owner.tables.AlterTable, check))
-    assert "SECRET" in str(detail(error, error_details_pb2.BadRequest))
+    error = await refused(second.call(second.tables.AlterTable, asked))
+    assert (error.code(), reason(error)) == (grpc.StatusCode.PERMISSION_DENIED, "RIGHT_REQUIRED")
+    assert detail(error, error_details_pb2.ErrorInfo).metadata["right"] == "read"
+
+
+async def test_who_may_write_and_not_read_learns_no_part_of_a_key_that_they_did_not_give(
+    served: Served,
+) -> None:
+    owner, second = served.client(), served.client("usr_2")
+    await owner.create_table(
+        "seats",
+        *(column(name, Kind.KIND_STRING) for name in ("code", "name", "seat")),
+        keys=[["code"], ["name", "seat"]],
+    )
+    await owner.import_file("seats", b"code,name,seat\na,SECRET,1A\nb,SECRET,2B\n")
+    for right in (grant_pb2.RIGHT_UPDATE, grant_pb2.RIGHT_INSERT):
+        await give(owner, right, table="seats", user_id="usr_2")
+    moved = one_row({"seat": "1A"})
+    upserted = typed_rows(("code", "seat"), [("b", "1A")])
+    by_ids = row_service_pb2.RowSelection(row_ids=[2])
+    update = row_service_pb2.UpdateRowRequest(table="seats", row_id=2, values=moved)
+    updates = row_service_pb2.UpdateRowsRequest(table="seats", selection=by_ids, values=moved)
+    upsert = row_service_pb2.UpsertRowsRequest(table="seats", key="code", rows=upserted)
+    for error in (
+        await refused(second.call(second.rows.UpdateRow, update)),
+        await refused(second.call(second.rows.UpdateRows, updates)),
+        await refused(second.call(second.rows.UpsertRows, upsert)),
+    ):
+        assert reason(error) == "DUPLICATE_KEY"
+        assert "SECRET" not in str(status_of(error))
+        assert detail(error, error_details_pb2.ErrorInfo).metadata["key"] == "seat: 1A"
+    upsert.error_mode = row_service_pb2.ERROR_MODE_PER_ROW
+    [fault] = (await second.call(second.rows.UpsertRows, upsert)).errors
+    assert (fault.message, fault.column) == ("row 0: a row of the table has seat: 1A", "")

@@ -205,6 +205,27 @@ async def test_expression_that_is_none_is_refused_by_its_path(
     assert (reason(error), violations(error)[0][0]) == (why, "operations[1].retype_column.using")
 
 
+async def test_expression_over_what_another_made_is_refused(plain: Served) -> None:
+    client = plain.client()
+    await create(client, "t", a_column("a", "STRING"), a_column("b", "STRING"))
+    await insert(client, "t", ["a", "b"], ["x", "y"])
+    doubled, renamed = retype("a", "STRING", using="a || b"), rename("a", "c")
+    for operations in (
+        [doubled, doubled],
+        [doubled, retype("b", "STRING", using="a")],
+        [doubled, renamed, retype("c", "STRING", using="c || c")],
+    ):
+        [(path, why)] = violations(await refused(alter(client, "t", *operations)))
+        assert path == f"operations[{len(operations) - 1}].retype_column.using"
+        assert "one expression, or two requests" in why
+    # Neither is over what the other made, and a cast of what an expression made is no expression.
+    await alter(
+        client, "t", retype("a", "INT64", using="length(a)"), retype("b", "INT64", using="9")
+    )
+    await alter(client, "t", retype("a", "INT64", using="a + b"), retype("a", "STRING"))
+    assert await client.values("SELECT a, b FROM t") == [("10", 9)]
+
+
 async def test_check_must_hold_for_what_a_retype_makes(plain: Served) -> None:
     client = plain.client()
     await create(client, "t", a_column("a", "DOUBLE", check="a < 2"), a_column("b", unique=True))

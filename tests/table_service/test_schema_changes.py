@@ -54,7 +54,7 @@ READ = Conditions(
     used=words,
     renamed=renamed,
     condition=lambda written, columns, path: words(written, columns),
-    value=lambda column, operation, columns, path: None,
+    value=lambda column, operation, columns, path: frozenset(operation.using.split()),
 )
 
 
