@@ -166,25 +166,29 @@ def _stream_stream(
 
 
 class _Headers:
-    """A backend's initial metadata on its way to the caller; sent once, and never after a message."""
+    """A backend's initial metadata on its way to the caller; sent once, and never after a message.
+
+    Sending goes on when whoever waits for it is cancelled. gRPC would forget that it is under way, send the
+    metadata once more with the answer, and fail the call without an end that its caller could see.
+    """
 
     def __init__(self, call: grpc.aio.Call, context: Context) -> None:
         self._call = call
         self._context = context
         self._arriving = asyncio.create_task(call.initial_metadata())
-        self._sending = asyncio.Lock()
-        self._sent: tuple[Pair, ...] | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._sent: tuple[Pair, ...] = ()
 
     async def send(self) -> tuple[Pair, ...]:
         """Wait for the backend's initial metadata and send it; return it if it comes too late for that."""
         initial = back(await self._arriving)
-        async with self._sending:
-            if self._sent is None:
-                # A call that failed at once is answered with its status alone, as the backend did.
-                if initial or not self._call.done():
-                    await self._send(initial)
-                return ()
-            return () if self._sent else initial
+        if self._sending is None:
+            # A call that failed at once is answered with its status alone, as the backend did.
+            if initial or not self._call.done():
+                await self._send(initial)
+            return ()
+        await asyncio.shield(self._sending)
+        return () if self._sent else initial
 
     async def prove_caller_alive(self) -> None:
         """Return only if the caller has really ended its stream.
@@ -197,15 +201,17 @@ class _Headers:
         Raises:
             grpc.aio.InternalError: If the caller is gone.
         """
-        async with self._sending:
-            if self._sent is None:
-                await self._send(back(self._arriving.result()) if self._arriving.done() else ())
-                return
+        if self._sending is None:
+            await self._send(back(self._arriving.result()) if self._arriving.done() else ())
+            return
         await asyncio.sleep(_VANISHED_AFTER_S)
 
     async def _send(self, initial: tuple[Pair, ...]) -> None:
         self._sent = initial
-        await self._context.send_initial_metadata(initial)
+        self._sending = asyncio.ensure_future(self._context.send_initial_metadata(initial))
+        # Whoever waits hears of a failure; if nobody waits any more, nobody needs to.
+        self._sending.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+        await asyncio.shield(self._sending)
 
 
 @asynccontextmanager
