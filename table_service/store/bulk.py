@@ -58,6 +58,11 @@ class Bulk:
         self._clock = clock
         self._waiting = 0
 
+    @property
+    def under_way(self) -> int:
+        """Return how many changes have been begun and not ended, those among them whose callers have gone."""
+        return self._waiting
+
     async def run(
         self,
         apply: Callable[[Transaction], bytes],
@@ -67,16 +72,29 @@ class Bulk:
     ) -> bytes:
         """Apply a long change in its own transaction and return its answer once it is durable.
 
+        A caller that is cancelled leaves the transaction to finish; see `start`.
+        """
+        return await asyncio.shield(await self.start(apply, receipt, table_id=table_id))
+
+    async def start(
+        self,
+        apply: Callable[[Transaction], bytes],
+        receipt: ReceiptKey | None = None,
+        *,
+        table_id: str = "",
+    ) -> asyncio.Future[bytes]:
+        """Begin a long change in its own transaction; its answer comes once it is durable.
+
         `table_id` is the table that it adds to, if any: no migration of it runs at the same time.
 
         `apply` runs once, in a thread; `transaction.take_ids` works there (it asks the writer). A
-        receipt is looked up before and written with the change. A caller that is cancelled leaves the
-        transaction to finish; `apply` must bound itself.
+        receipt is looked up before and written with the change. It cannot be cancelled: `apply` must bound
+        itself.
 
         Raises:
             ResourceExhausted: QUEUE_FULL, also while the same request_id is still being worked on.
             Aborted: TABLE_BUSY if a migration of the table takes too long.
-            Fault: Whatever `apply` raises; DuckDB's errors as `errors.write_fault` has them.
+            Fault: From the answer, whatever `apply` raises; DuckDB's errors as `errors.write_fault` has them.
         """
         leave = await self._gates.enter(table_id) if table_id else None
         try:
@@ -88,7 +106,7 @@ class Bulk:
         if leave is not None:
             # The thread may go on after the caller has gone, and the table is its until then.
             working.add_done_callback(lambda _: leave())
-        return await asyncio.shield(working)
+        return working
 
     def _start(
         self, apply: Callable[[Transaction], bytes], receipt: ReceiptKey | None

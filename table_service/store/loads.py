@@ -109,7 +109,7 @@ class Loads:
             explain(transaction, asked, table)
 
         try:
-            response = await self._beside(make)
+            response = await self._beside(make, leftover=physical(table))
         except LoadFailed as failed:
             raise await self._why(asked.file, failed, why) from failed
         async with self._tidied(physical(table)):
@@ -186,7 +186,7 @@ class Loads:
             return response
 
         try:
-            await self._beside(read)
+            await self._beside(read, leftover=stage)
         except LoadFailed as failed:
             raise await self._why(
                 asked.file, failed, lambda transaction: explain(transaction, asked, None)
@@ -206,14 +206,22 @@ class Loads:
         receipt: ReceiptKey | None = None,
         *,
         table_id: str = "",
+        leftover: str = "",
     ) -> bytes:
-        """Run a change beside the writer, for as long as its caller waits."""
+        """Run a change beside the writer, for as long as its caller waits.
+
+        `leftover`: what it makes, which nobody takes once the caller has gone.
+        """
         stop = Stop()
         work = watched(self._watch, stop, self._limit_s, self._store.spool, apply)
+        working = await self._store.bulk.start(work, receipt, table_id=table_id)
         try:
-            return await self._store.bulk.run(work, receipt, table_id=table_id)
+            return await asyncio.shield(working)
         except asyncio.CancelledError:
             stop.ask()
+            if leftover:
+                # It may be committed all the same, and later.
+                self._tidy_soon(leftover, after=working)
             raise
 
     async def _in_turn(
@@ -235,12 +243,17 @@ class Loads:
             yield
         finally:
             # Comes after the block's change in the writer's queue, which may run though its caller has gone.
-            tidying = asyncio.ensure_future(self._tidy(leftover))
-            self._tidying.add(tidying)
-            tidying.add_done_callback(self._tidying.discard)
+            self._tidy_soon(leftover)
 
-    async def _tidy(self, leftover: str) -> None:
+    def _tidy_soon(self, leftover: str, *, after: asyncio.Future[bytes] | None = None) -> None:
+        tidying = asyncio.ensure_future(self._tidy(leftover, after))
+        self._tidying.add(tidying)
+        tidying.add_done_callback(self._tidying.discard)
+
+    async def _tidy(self, leftover: str, after: asyncio.Future[bytes] | None) -> None:
         """Drop a relation unless it is a table's; if that cannot be now, the next start does it."""
+        if after is not None:
+            await asyncio.wait([after])
 
         def apply(transaction: Transaction) -> bytes:
             if not any(physical(t) == leftover for t in transaction.catalog.by_id.values()):
