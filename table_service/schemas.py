@@ -5,12 +5,13 @@ Pure. A table's schema is replaced as a whole, never changed; each has a version
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from chassis.faults import FieldViolation, InvalidArgument
 from table_service.column_rules import KEY_KINDS, column_violations
-from table_service.tables import Check, Table, UniqueKey, free_name
+from table_service.tables import Check, Table, TableState, UniqueKey, free_name
 from table_service.types import Column
 
 COLUMNS_MAX = 1000
@@ -65,13 +66,44 @@ def schema_of(table: Table) -> Schema:
     return Schema(columns=table.columns, unique_keys=table.unique_keys, checks=table.checks)
 
 
-def new_schema(columns: Sequence[Column], keys: Sequence[PlacedKey]) -> Schema:
-    """Return the schema of a new table, its checks aside.
+def new_table(
+    schema: Schema,
+    *,
+    id_: str,
+    namespace: str,
+    name: str,
+    owner: str,
+    now: datetime,
+    description: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Table:
+    """Return the definition of a table at its first version."""
+    return Table(
+        id=id_,
+        namespace=namespace,
+        name=name,
+        description=description,
+        columns=schema.columns,
+        unique_keys=schema.unique_keys,
+        checks=schema.checks,
+        schema_version=1,
+        state=TableState.ACTIVE,
+        owner=owner,
+        create_time=now,
+        update_time=now,
+        storage=id_,
+        column_ids=len(schema.columns),
+        labels=labels or {},
+    )
+
+
+def new_schema(columns: Sequence[Column], keys: Sequence[PlacedKey], path: str = "table") -> Schema:
+    """Return the schema of a new table, its checks aside; `path` is where the request describes it.
 
     Raises:
         InvalidArgument: SCHEMA_INVALID with every contradiction.
     """
-    violations = column_violations(columns, "table.columns")
+    violations = column_violations(columns, f"{path}.columns")
     schema = Schema(columns=tuple(columns))
     given = {placed.key.name for placed in keys}
     for placed in keys:

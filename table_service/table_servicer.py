@@ -17,14 +17,12 @@ from flux.table.v1 import table_service_pb2_grpc
 from table_service import table_updates, tables
 from table_service.access import Right
 from table_service.grant_servicer import Grants
+from table_service.new_tables import described_schema
 from table_service.schema_servicer import Schemas
-from table_service.schemas import Schema, new_schema, with_checks
+from table_service.schemas import new_table
 from table_service.store import Store, catalog
-from table_service.store.conditions import check_condition
 from table_service.store.heavy import Heavy
-from table_service.store.readers import Cursor
 from table_service.store.receipts import ReceiptKey
-from table_service.store.statements import reading
 from table_service.store.table_events import EventKind, record_event
 from table_service.store.table_versions import record_version
 from table_service.store.transaction import Transaction
@@ -42,8 +40,6 @@ from table_service.tables import Table, TableState
 from table_service.wire import (
     from_columns,
     namespace_of,
-    placed_checks,
-    placed_keys,
     receipt_key,
     to_table,
 )
@@ -74,25 +70,18 @@ class TableServicer(table_service_pb2_grpc.TableServiceServicer):
         receipt = receipt_key(principal, request)
         if (first := await self._store.first_answer(receipt)) is not None:
             return messages.CreateTableResponse.FromString(first)
-        schema = await self._new_schema(request)
+        schema = await described_schema(self._store, wanted, from_columns(wanted.columns))
         id_, event_id = self._ids.new_id("tbl"), self._ids.new_id("evt")
 
         def apply(transaction: Transaction) -> bytes:
-            table = Table(
-                id=id_,
+            table = new_table(
+                schema,
+                id_=id_,
                 namespace=namespace,
                 name=wanted.name,
-                description=wanted.description,
-                columns=schema.columns,
-                unique_keys=schema.unique_keys,
-                checks=schema.checks,
-                schema_version=1,
-                state=TableState.ACTIVE,
                 owner=principal.subject,
-                create_time=transaction.now,
-                update_time=transaction.now,
-                storage=id_,
-                column_ids=len(schema.columns),
+                now=transaction.now,
+                description=wanted.description,
                 labels=dict(wanted.labels),
             )
             table_updates.check_name_free(transaction.catalog, table)
@@ -289,29 +278,6 @@ class TableServicer(table_service_pb2_grpc.TableServiceServicer):
     ) -> messages.CheckAccessResponse:
         """Say whether a right is there, and which rule decides."""
         return self._grants.check_access(request, current_principal())
-
-    async def _new_schema(self, request: messages.CreateTableRequest) -> Schema:
-        """Return the schema that a new table is to have.
-
-        Raises:
-            InvalidArgument: SCHEMA_INVALID, SQL_INVALID or SQL_REFUSED.
-        """
-        columns = tables.numbered(from_columns(request.table.columns))
-        schema = new_schema(columns, placed_keys(request.table))
-        checks = placed_checks(request.table)
-        if not checks:
-            return schema
-
-        def used(cursor: Cursor) -> list[frozenset[str]]:
-            with reading(cursor):
-                return [
-                    check_condition(
-                        cursor, placed.check.expression, columns, placed.expression_path
-                    ).columns
-                    for placed in checks
-                ]
-
-        return with_checks(schema, checks, await self._store.readers.read(used))
 
     async def _define(
         self, apply: Callable[[Transaction], bytes], receipt: ReceiptKey | None

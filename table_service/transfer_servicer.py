@@ -19,8 +19,9 @@ from table_service import tables, wire
 from table_service.access import Right
 from table_service.csv_dialect import SAMPLE_BYTES_MAX, AskedDialect, Dialect, detected
 from table_service.fresh_tables import stream_with_fresh_table, with_fresh_table
+from table_service.new_tables import described_schema
 from table_service.result_stream import ROW_BYTES_MAX, first_rows
-from table_service.schemas import new_schema
+from table_service.schemas import new_table
 from table_service.store import Store
 from table_service.store.exports import Exported, export, grows_in_order, of_query, of_table
 from table_service.store.file_bytes import Format
@@ -40,7 +41,7 @@ from table_service.store.table_events import EventKind, record_event
 from table_service.store.table_versions import record_version
 from table_service.store.transaction import Transaction
 from table_service.store.watch import Stop
-from table_service.tables import Table, TableState, resolve
+from table_service.tables import Table, resolve
 from table_service.transfer_wire import (
     Mode,
     check_export,
@@ -184,24 +185,15 @@ class Transfers:
         columns = wire.from_columns(header.columns)
         if not columns:
             columns = await self._looked(lambda cursor: inferred(cursor, file), principal)
-        keys = wire.placed_keys(table_pb2.Table(columns=header.columns))
-        schema = new_schema(tables.numbered(columns), keys)
+        described = table_pb2.Table(columns=header.columns)
         namespace, name = tables.split_name(header.table)
-        id_, now = self._ids.new_id("tbl"), self._store.clock.now()
-        return Table(
-            id=id_,
+        return new_table(
+            await described_schema(self._store, described, columns, "header"),
+            id_=self._ids.new_id("tbl"),
             namespace=namespace,
             name=name,
-            description="",
-            columns=schema.columns,
-            unique_keys=schema.unique_keys,
-            schema_version=1,
-            state=TableState.ACTIVE,
             owner=principal.subject,
-            create_time=now,
-            update_time=now,
-            storage=id_,
-            column_ids=len(schema.columns),
+            now=self._store.clock.now(),
         )
 
     async def _looked(self, look: Callable[[Cursor], Answer], principal: Principal) -> Answer:

@@ -147,27 +147,33 @@ def from_check(message: table_pb2.Check) -> Check:
     return Check(name=message.name, expression=message.expression)
 
 
-def placed_keys(message: table_pb2.Table) -> list[PlacedKey]:
-    """Return the unique keys of a new table, those that are written with their column last."""
+def placed_keys(message: table_pb2.Table, path: str = "table") -> list[PlacedKey]:
+    """Return the unique keys of a new table, those that are written with their column last.
+
+    `path` is where the request describes it.
+    """
     keys = [
-        PlacedKey(path=f"table.unique_keys[{at}]", key=from_unique_key(key))
+        PlacedKey(path=f"{path}.unique_keys[{at}]", key=from_unique_key(key))
         for at, key in enumerate(message.unique_keys)
     ]
     return keys + [
         PlacedKey(
-            path=f"table.columns[{at}].unique", key=UniqueKey(name="", columns=(column.name,))
+            path=f"{path}.columns[{at}].unique", key=UniqueKey(name="", columns=(column.name,))
         )
         for at, column in enumerate(message.columns)
         if column.unique
     ]
 
 
-def placed_checks(message: table_pb2.Table) -> list[PlacedCheck]:
-    """Return the checks of a new table, those that are written with their column last."""
+def placed_checks(message: table_pb2.Table, path: str = "table") -> list[PlacedCheck]:
+    """Return the checks of a new table, those that are written with their column last.
+
+    `path` is where the request describes it.
+    """
     checks = [
         PlacedCheck(
-            path=f"table.checks[{at}]",
-            expression_path=f"table.checks[{at}].expression",
+            path=f"{path}.checks[{at}]",
+            expression_path=f"{path}.checks[{at}].expression",
             check=from_check(check),
         )
         for at, check in enumerate(message.checks)
@@ -177,8 +183,8 @@ def placed_checks(message: table_pb2.Table) -> list[PlacedCheck]:
         if column.check:
             name = free_name(f"{column.name}_check", taken)
             taken.add(name)
-            check, path = Check(name=name, expression=column.check), f"table.columns[{at}].check"
-            checks.append(PlacedCheck(path=path, expression_path=path, check=check))
+            check, where = Check(name=name, expression=column.check), f"{path}.columns[{at}].check"
+            checks.append(PlacedCheck(path=where, expression_path=where, check=check))
     return checks
 
 

@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from chassis.faults import InvalidArgument
 from table_service.row_faults import RowFault
+from table_service.schemas import Schema, new_table
 from table_service.store.files import Fields, File, fields_of
 from table_service.store.import_faults import bad_values, damage_told
 from table_service.store.inference import inferred
 from table_service.store.sources import Import, Read, matched, reading_file
 from table_service.store.violations import AT
-from table_service.tables import MAIN, Table, TableState
+from table_service.tables import MAIN, Table
 from table_service.types import Column, outgoing
 
 PROBLEMS_MAX = 100
@@ -149,17 +150,5 @@ def _of_rows(faults: Sequence[RowFault]) -> Iterator[Problem]:
 def _imagined(columns: Sequence[Column]) -> Table:
     """Return a table of these columns that is nowhere, to hold a file against."""
     moment = datetime.fromtimestamp(0, UTC)
-    return Table(
-        id="",
-        namespace=MAIN,
-        name="file",
-        description="",
-        columns=tuple(columns),
-        unique_keys=(),
-        schema_version=1,
-        state=TableState.ACTIVE,
-        owner="",
-        create_time=moment,
-        update_time=moment,
-        storage="",
-    )
+    schema = Schema(columns=tuple(columns))
+    return new_table(schema, id_="", namespace=MAIN, name="file", owner="", now=moment)

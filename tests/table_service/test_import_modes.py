@@ -129,6 +129,21 @@ async def test_new_table_has_the_columns_that_are_given(served: Served) -> None:
     assert (await client.values("SELECT max(n) FROM made"))[0][0] > 2
 
 
+async def test_new_table_has_the_checks_of_its_columns(served: Served) -> None:
+    client = served.client()
+    price = column("price", Kind.KIND_INT32)
+    price.check = "price > 0"
+    bad = b"price\n1\n-2\n"
+    error = await refused(load(client, bad, Mode.MODE_CREATE, "made", columns=[price]))
+    assert violations(error) == [("rows[2].price", "row 2 breaks check 'price_check': price > 0")]
+    await load(client, b"price\n1\n", Mode.MODE_CREATE, "made", columns=[price])
+    error = await refused(client.import_file("made", b"price\n-2\n"))
+    assert reason(error) == "CHECK_FAILED"
+    price.check = "price >"
+    error = await refused(load(client, bad, Mode.MODE_CREATE, "other", columns=[price]))
+    assert (reason(error), violations(error)[0][0]) == ("SQL_INVALID", "header.columns[0].check")
+
+
 async def test_new_table_whose_name_is_taken_or_whose_rows_are_bad_is_not_made(
     served: Served,
 ) -> None:
@@ -147,7 +162,7 @@ async def test_new_table_whose_name_is_taken_or_whose_rows_are_bad_is_not_made(
     error = await refused(
         load(client, b"a\n1\n", Mode.MODE_CREATE, "made", columns=[column("_a", Kind.KIND_INT32)])
     )
-    assert reason(error) == "SCHEMA_INVALID"
+    assert (reason(error), violations(error)[0][0]) == ("SCHEMA_INVALID", "header.columns[0].name")
     assert await stored_tables(served) == before
 
 
