@@ -256,6 +256,7 @@ class Schemas:
             table,
             changes,
             self._store.clock.now(),
+            counted=self._store.writer.counted,
             allow_loss=asked.allow_loss,
             keeps_values=asked.keeps_values,
         )

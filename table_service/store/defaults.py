@@ -28,6 +28,8 @@ from table_service.types import (
 
 # No column of a table begins like these.
 _MARK = "__missing_"
+# Which of the rows of a statement over a source, as `s`, a row is, from 0.
+IN_ORDER = "row_number() OVER (ORDER BY s.__at) - 1"
 _DEFAULT = "__default_"
 
 
@@ -124,11 +126,26 @@ def default_sql(
     return made
 
 
+def counter(table: Table, column: Column) -> str:
+    """Return the key under which a column's sequence is counted."""
+    return f"{table.id}/{column.id}"
+
+
+def counts(table: Table, given: Collection[str]) -> bool:
+    """Return whether a column that is not given gets its default from a sequence."""
+    return any(
+        column.default is not None
+        and column.default.function is DefaultFunction.SEQUENCE
+        and column.name not in given
+        for column in table.columns
+    )
+
+
 def _take(transaction: Transaction, table: Table, column: Column, count: int) -> int:
     """Return the first of `count` numbers of the column's sequence."""
     if count == 0:
         return 1
-    first = transaction.take_ids(f"{table.id}/{column.id}", count)
+    first = transaction.take_ids(counter(table, column), count)
     if first + count > 1 << (INTEGER_BITS[column.type.kind] - 1):
         raise InvalidArgument(
             "ROW_INVALID",

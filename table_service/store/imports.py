@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from table_service.store.defaults import default_sql
+from table_service.store.defaults import IN_ORDER, counts, default_sql
 from table_service.store.errors import breaks
 from table_service.store.file_bytes import TEXTS, file_invalid
 from table_service.store.files import File
@@ -93,13 +93,19 @@ def failures(file: File) -> Iterator[None]:
         raise LoadFailed(error) from error
 
 
-def insert(transaction: Transaction, table: Table, source: Source, where: str = "true") -> int:
+def insert(
+    transaction: Transaction, table: Table, source: Source, new: tuple[str, int] | None = None
+) -> int:
     """Insert rows of a source, which are counted from 1, with their defaults; return how many.
 
-    `where`, over `s`, holds for those that are meant.
+    `new`: a condition, over `s`, for those that are meant, and how many they are; None is all.
     """
-    whole = source.values.keys() - source.missing.keys()
-    made = default_sql(transaction, table, whole, source.row_count - 1, f"s.{AT} - 1")
+    where, count, at = "true", source.row_count - 1, f"s.{AT} - 1"
+    if new is not None:
+        where, count = new
+        # Numbers are for new rows alone; to count the rows takes time.
+        at = IN_ORDER if counts(table, source.given) else at
+    made = default_sql(transaction, table, source.given, count, at)
     values = {**made, **source.values}
     for name, missing in source.missing.items():
         values[name] = f"CASE WHEN {missing} THEN {made.get(name, 'NULL')} ELSE {values[name]} END"

@@ -43,7 +43,7 @@ def upsert(
     if updated == source.row_count - 1:
         return 0, updated
     new = f"NOT EXISTS (FROM {target} AS t WHERE {same})"
-    return insert(transaction, table, source, new), updated
+    return insert(transaction, table, source, (new, source.row_count - 1 - updated)), updated
 
 
 def _upsert_staged(

@@ -32,6 +32,7 @@ from table_service.store.conditions import (
     constraint,
     with_renamed,
 )
+from table_service.store.defaults import counter
 from table_service.store.migration_stages import Stages, Value, attempt, made, made_from, stages
 from table_service.tables import Table
 from table_service.types import (
@@ -129,13 +130,14 @@ def make_plan(
     changes: Changes,
     now: datetime,
     *,
+    counted: Callable[[str], int],
     allow_loss: bool = False,
     keeps_values: bool = False,
 ) -> Plan:
     """Return the plan of carrying out changes on a table.
 
-    `allow_loss`: values may be changed by casts. `keeps_values`: nothing may be lost at all, whatever
-    the operations say.
+    `counted` gives the last number that a counter has given. `allow_loss`: values may be changed by
+    casts. `keeps_values`: nothing may be lost at all, whatever the operations say.
     """
     planner = _Planner(cursor, table, changes, now)
     steps: list[Step] = []
@@ -145,7 +147,7 @@ def make_plan(
         loss = ""
         match applied.operation:
             case AddColumn():
-                obstacles += planner.too_many_for_sequence(index, applied)
+                obstacles += planner.too_many_for_sequence(index, applied, counted)
             case DropColumn():
                 dropped = planner.dropped(index, applied.operation)
                 loss = dropped.description if dropped else ""
@@ -210,23 +212,33 @@ class _Planner:
         now: datetime,
     ) -> None:
         self._cursor = cursor
+        self._table = table
         self._changes = changes
         self.stages: Stages = stages(
             cursor, table, changes, now, first_of=lambda _: 1, strict=False
         )
         self.row_count = self._number(f"SELECT count(*) FROM {self.stages.relations[0]}")
 
-    def too_many_for_sequence(self, index: int, applied: Applied) -> Iterator[Obstacle]:
-        """Yield an obstacle if a new column holds fewer numbers than there are rows."""
+    def too_many_for_sequence(
+        self, index: int, applied: Applied, counted: Callable[[str], int]
+    ) -> Iterator[Obstacle]:
+        """Yield an obstacle if a new column holds fewer numbers than there are rows.
+
+        One that was there before goes on after the numbers that it gave then.
+        """
         assert isinstance(applied.operation, AddColumn)
-        column = applied.operation.column
+        column = applied.after.column(applied.operation.column.name)
+        assert column is not None
         if column.default and column.default.function is DefaultFunction.SEQUENCE:
             largest = (1 << (INTEGER_BITS[column.type.kind] - 1)) - 1
-            if self.row_count > largest:
+            given = counted(counter(self._table, column))
+            if given + self.row_count > largest:
+                gone = f" and has given {given} numbers" if given else ""
+                rows, name = f"{self.row_count} rows", column.name
                 yield Obstacle(
                     operation=index,
-                    description=f"{self.row_count} rows, but column {column.name!r} counts to {largest}",
-                    row_count=self.row_count - largest,
+                    description=f"{rows}, but column {name!r} counts to {largest}{gone}",
+                    row_count=min(self.row_count, given + self.row_count - largest),
                 )
 
     def dropped(self, index: int, operation: DropColumn) -> Obstacle | None:

@@ -20,6 +20,7 @@ from table_service.schema_operations import (
 from table_service.schema_requirements import Method, method_of, methods_of
 from table_service.sql_literals import plain_literal
 from table_service.store.catalog import store_table
+from table_service.store.defaults import counter
 from table_service.store.migration_stages import columns_list, stages
 from table_service.store.storage import create_storage, drop_storage
 from table_service.store.transaction import Transaction, physical
@@ -66,7 +67,7 @@ def _rebuild(
     transaction: Transaction, table: Table, after: Table, changes: Changes, row_count: int
 ) -> None:
     def first_of(column: Column) -> int:
-        return transaction.take_ids(_counter(table, column), row_count) if row_count else 1
+        return transaction.take_ids(counter(table, column), row_count) if row_count else 1
 
     made = stages(
         transaction.cursor, table, changes, transaction.now, first_of=first_of, strict=True
@@ -124,11 +125,6 @@ def _count_on(transaction: Transaction, table: Table, applied: Applied) -> None:
             f" WHERE {quoted(column.name)} BETWEEN 1 AND {_COUNTED_MAX}"
         )
         if isinstance(greatest, int):
-            first = transaction.take_ids(_counter(table, column), 1)
+            first = transaction.take_ids(counter(table, column), 1)
             if first < greatest:
-                transaction.take_ids(_counter(table, column), greatest - first)
-
-
-def _counter(table: Table, column: Column) -> str:
-    """Return the key under which a column's sequence is counted."""
-    return f"{table.id}/{column.id}"
+                transaction.take_ids(counter(table, column), greatest - first)

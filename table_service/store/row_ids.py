@@ -33,6 +33,10 @@ class RowIds:
         if key not in self._reserved and key not in self._pending:
             self._store(cursor, key, 0)
 
+    def latest(self, key: str) -> int:
+        """Return the last number that was given, 0 if none was; any thread may ask."""
+        return self._latest.get(key, 0)
+
     def take(self, cursor: duckdb.DuckDBPyConnection, key: str, count: int) -> int:
         """Return the first of `count` consecutive numbers that nobody has had; a new key begins at 1."""
         first = self._latest.get(key, 0) + 1

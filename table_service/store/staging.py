@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from table_service.row_faults import RowFault
-from table_service.store.defaults import column_names, default_sql, mark
+from table_service.store.defaults import IN_ORDER, column_names, counts, default_sql, mark
 from table_service.store.transaction import Transaction, physical
 from table_service.store.violations import AT, STAGE, find_faults, refusal
 from table_service.tables import Table
@@ -81,8 +81,13 @@ def stage(transaction: Transaction, table: Table) -> Iterator[None]:
 
 def stage_new(transaction: Transaction, table: Table, source: Source, where: str = "true") -> None:
     """Stage new rows of a source with their defaults, those that `where`, over `s`, holds for."""
-    whole = source.values.keys() - source.missing.keys()
-    made = default_sql(transaction, table, whole, source.row_count, f"s.{AT}")
+    count, at = source.row_count, f"s.{AT}"
+    if where != "true" and counts(table, source.given):
+        # Numbers are for new rows alone: a sequence may be short.
+        [[new]] = transaction.rows(f"SELECT count(*) FROM {source.relation} AS s WHERE {where}")
+        assert isinstance(new, int)
+        count, at = new, IN_ORDER
+    made = default_sql(transaction, table, source.given, count, at)
     first = transaction.take_row_ids(table, source.row_count)
     values = []
     for column in table.columns:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from chassis.faults import InvalidArgument
 from table_service.row_faults import VIOLATIONS_MAX, RowFault
 from table_service.store import rows as row_store
-from table_service.store.defaults import default_sql
+from table_service.store.defaults import IN_ORDER, default_sql
 from table_service.store.staging import (
     Source,
     Written,
@@ -162,7 +162,7 @@ def upsert_from(
     if updated == row_count:
         return 0, updated
     first = transaction.take_row_ids(table, row_count)
-    made = default_sql(transaction, table, rows.values.keys(), row_count, f"s.{AT}")
+    made = default_sql(transaction, table, rows.values.keys(), row_count - updated, IN_ORDER)
     names = ", ".join(map(quoted, [*rows.values, *made]))
     values = ", ".join([*rows.values.values(), *made.values()])
     inserted = transaction.changed(

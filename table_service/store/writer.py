@@ -102,6 +102,10 @@ class Writer:
 
         return int(self.run(Change(apply=apply)))
 
+    def counted(self, key: str) -> int:
+        """Return the last number that a counter has given; in the writer's turn it is certain."""
+        return self._row_ids.latest(key)
+
     def new_row_ids(self, transaction: Transaction, table_id: str) -> None:
         """Begin to count the rows of a table that `transaction`, one of this writer, creates."""
         self._row_ids.add(transaction.cursor, table_id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.rpc import error_details_pb2
 
-from flux.table.v1 import migration_pb2
+from flux.table.v1 import migration_pb2, row_service_pb2
 from flux.table.v1 import table_service_pb2 as messages
 from tests.table_service.schema_calls import (
     a_column,
@@ -156,6 +156,26 @@ async def test_column_that_comes_back_is_empty_and_has_its_id(served: Served) ->
     # Ids that were given to others stay theirs.
     answer = await alter(client, "t", add(a_column("new")))
     assert answer.table.columns[-1].id == 4
+
+
+async def test_sequence_that_comes_back_goes_on_and_must_have_numbers_left(served: Served) -> None:
+    client = served.client()
+    sequence = a_column("n", "INT16", default=function("SEQUENCE"))
+    await create(client, "counted", a_column("a"), sequence)
+    for count in (20_000, 12_000):
+        await client.import_file("counted", b"a\n" + b"1\n" * count)
+    await alter(client, "counted", drop("n"))
+    error = await refused(revert(client, "counted", 1))
+    assert (reason(error), losses(error)) == (
+        "MIGRATION_BLOCKED",
+        ["32000 rows, but column 'n' counts to 32767 and has given 32000 numbers"],
+    )
+    rows = row_service_pb2.RowSelection(filter="_row_id > 700")
+    gone = row_service_pb2.DeleteRowsRequest(table="counted", selection=rows)
+    await client.call(client.rows.DeleteRows, gone)
+    await revert(client, "counted", 1)
+    sql = "SELECT min(n), max(n), count(DISTINCT n) FROM counted"
+    assert await client.values(sql) == [(32_001, 32_700, 700)]
 
 
 async def test_rows_stand_against_what_they_do_not_satisfy(served: Served) -> None:

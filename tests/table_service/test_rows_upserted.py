@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest_asyncio
 
 from chassis.tables import typed_rows
+from flux.table.v1 import row_service_pb2
 from tests.table_service.row_calls import (
+    ALL_OR_NOTHING,
     PER_ROW,
     Mutation,
     create_goods,
@@ -226,6 +228,25 @@ async def test_rows_of_a_dataset_get_defaults_and_are_checked(client: Client) ->
             (f"{place}[0].price", "CHECK_FAILED"),
             (f"{place}[2].price", "CHECK_FAILED"),
         }
+
+
+async def test_only_new_rows_get_numbers(client: Client) -> None:
+    old = {"code": "a", "price": 1}
+    for mode in (ALL_OR_NOTHING, PER_ROW):
+        await upsert(client, "goods", "code", old, {"code": f"n{mode}"}, error_mode=mode)
+    sql = "SELECT * FROM (VALUES ('a', 1), ('d', 1)) AS t(code, price)"
+    made = await create_dataset(client, sql)
+    kind = Mutation.Upsert(table="goods", key_columns=["code"], dataset_id=made.dataset.id)
+    await transact(client, Mutation(upsert=kind))
+    header = row_service_pb2.ImportHeader(
+        table="goods",
+        key="code",
+        mode=row_service_pb2.ImportHeader.MODE_UPSERT,
+        format=row_service_pb2.FILE_FORMAT_CSV,
+    )
+    await client.import_answers(header, b"code,price\na,1\nf,1\n")
+    numbers = [row[0] for row in await table_rows(client, "goods", "number")]
+    assert numbers == [1, 2, 3, 4, 5, 6]
 
 
 async def test_rows_of_a_dataset_are_inserted_with_defaults(client: Client) -> None:
