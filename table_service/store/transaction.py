@@ -13,7 +13,7 @@ from table_service.store.errors import BREAKING
 from table_service.tables import Catalog, Table, TableState, table_changed, table_not_found
 from table_service.types import quoted
 
-# Statements are bound anew for each batch; what is kept is only the name of a view.
+# Statements are bound anew for each batch; what is kept is only the name of a view. So many last.
 _VIEWS_MAX = 256
 _STATEMENTS_MAX = 1_000
 
@@ -59,8 +59,6 @@ class Batches:
         """Return the name under which the next statement can read `rows`."""
         key = (tuple(rows.schema.names), tuple(rows.schema.types))
         if key not in self._views:
-            if len(self._views) >= _VIEWS_MAX:
-                self.drop()
             self._count += 1
             name, shown = f"batch_{self._count}", _Shown(rows)
             self._cursor.register(name, shown)
@@ -80,6 +78,9 @@ class Batches:
         for shown in self._shown:
             shown.rows = shown.rows.slice(0, 0)
         self._shown.clear()
+        # Not before: a statement may name several.
+        if len(self._views) > _VIEWS_MAX:
+            self.drop()
 
     def drop(self) -> None:
         """Let go of the views too."""

@@ -291,3 +291,26 @@ async def test_methods_need_the_rights_of_what_they_do(served: Served, client: C
     assert [reason(await failure(call)) for call in calls] == ["RIGHT_REQUIRED"] * len(calls)
     await update_rows(other, "goods", selection(row_ids=[1]), values={"price": 7})
     assert await table_rows(client, "goods", "price") == [(7,), (2,)]
+
+
+async def test_mutations_of_many_shapes_are_read_each_by_itself(client: Client) -> None:
+    names = [f"c{at}" for at in range(9)]
+    await client.create_table("wide", *(column(name, Kind.KIND_INT64) for name in names))
+    await insert(client, "wide", {"c0": 0})
+    # Each has other columns, and names its row and its values in one statement.
+    shapes = [[n for at, n in enumerate(names) if shape >> at & 1] for shape in range(1, 301)]
+    await transact(
+        client,
+        *(
+            Mutation(
+                update_selected=Mutation.UpdateSelected(
+                    table="wide",
+                    selection=row_service_pb2.RowSelection(row_ids=[1]),
+                    values=one_row(dict.fromkeys(shape, number)),
+                )
+            )
+            for number, shape in enumerate(shapes)
+        ),
+    )
+    last = [max(at for at, shape in enumerate(shapes) if name in shape) for name in names]
+    assert await table_rows(client, "wide", *names) == [tuple(last)]
