@@ -17,6 +17,7 @@ from table_service.access import Right
 from table_service.store.expressions import TRUE, Expression, values_of
 from table_service.store.selections import Assignments, Selection
 from table_service.tables import Table
+from table_service.wire import row_count
 
 # Makes an expression of its text; the second text is its field in the request.
 Check = Callable[[str, str], Expression]
@@ -105,10 +106,13 @@ def one_row(rows: rows_pb2.Rows, table: Table, path: str, *, coerce: bool = Fals
     Raises:
         InvalidArgument: COLUMN_NOT_FOUND; ROW_INVALID, also if there is not exactly one row, or no column.
     """
-    decoded = codec.decode(rows, table.columns, path=path, complete=False, coerce=coerce).rows
-    if decoded.num_rows != 1:
-        raise InvalidArgument("ROW_INVALID", f"{path} has {decoded.num_rows} rows, not one")
-    return decoded
+    count = row_count(rows)
+    if count <= 1:
+        decoded = codec.decode(rows, table.columns, path=path, complete=False, coerce=coerce).rows
+        if decoded.num_rows == 1:
+            return decoded
+        count = decoded.num_rows
+    raise InvalidArgument("ROW_INVALID", f"{path} has {count} rows, not one")
 
 
 def _selection(message: messages.RowSelection, path: str, check: Check) -> Selection:

@@ -9,6 +9,7 @@ from functools import partial
 
 from chassis.identity import Principal
 from flux.table.v1 import row_service_pb2 as messages
+from flux.table.v1 import rows_pb2
 from table_service import datasets, tables
 from table_service.access import Right
 from table_service.mutation_wire import (
@@ -99,8 +100,8 @@ class Transactions:
     ) -> bytes:
         """Apply the mutations in one commit and return the answer."""
         selects = any(m.WhichOneof("kind") in SELECTED for m in request.mutations)
-        many = len(request.mutations) > INLINE_ROWS_MAX or any(
-            are_many(m.insert.rows) or are_many(m.upsert.rows) for m in request.mutations
+        many = len(request.mutations) > INLINE_ROWS_MAX or are_many(
+            *map(_rows_of, request.mutations)
         )
         if selects:
             parsed = await self._store.readers.read(partial(self._parse, request, principal))
@@ -181,3 +182,16 @@ class Transactions:
         except asyncio.CancelledError:
             stop.ask()
             raise
+
+
+def _rows_of(mutation: messages.Mutation) -> rows_pb2.Rows:
+    """Return the rows of a mutation, or its one row of new values."""
+    match mutation.WhichOneof("kind"):
+        case "insert":
+            return mutation.insert.rows
+        case "upsert":
+            return mutation.upsert.rows
+        case "update":
+            return mutation.update.values
+        case _:
+            return mutation.update_selected.values

@@ -22,6 +22,7 @@ from table_service.types import Column, Default, DefaultFunction, Kind, Type
 # Rows past this many are converted in a thread, so that other calls go on.
 INLINE_ROWS_MAX = 500
 INLINE_ARROW_BYTES_MAX = 64 * 1024
+INLINE_BYTES_MAX = 256 * 1024
 
 _KINDS = {
     kind: table_pb2.Type.Kind.Value(f"KIND_{kind}")  # the names are the same by intent
@@ -229,10 +230,15 @@ def _take_receipt_fields(request: Any) -> tuple[str, timedelta]:
     return request_id, ttl
 
 
-def are_many(rows: rows_pb2.Rows) -> bool:
-    """Return whether converting the rows would keep other calls waiting."""
+def are_many(*messages: rows_pb2.Rows) -> bool:
+    """Return whether all of these rows together are too many to be decoded where others wait."""
     return (
-        len(rows.typed.rows) > INLINE_ROWS_MAX
-        or len(rows.json.rows) > INLINE_ROWS_MAX
-        or len(rows.arrow_ipc) > INLINE_ARROW_BYTES_MAX
+        sum(map(row_count, messages)) > INLINE_ROWS_MAX
+        or sum(len(rows.arrow_ipc) for rows in messages) > INLINE_ARROW_BYTES_MAX
+        or sum(rows.ByteSize() for rows in messages) > INLINE_BYTES_MAX
     )
+
+
+def row_count(rows: rows_pb2.Rows) -> int:
+    """Return how many rows there are, if they are not Arrow, where only reading them tells."""
+    return len(rows.typed.rows) + len(rows.json.rows)
