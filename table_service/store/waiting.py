@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-# From this many at once on, the next are waited for, this long at the most.
+# From this many at once on, the next are waited for: as long as these took, within bounds.
 GATHERED_MIN = 8
-GATHER_S = 0.004
+GATHER_S_MIN = 0.004
+GATHER_S_MAX = 0.02
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -40,8 +41,9 @@ class Gathering:
 
     Callers who have their answers ask again while others are being answered. Doing at once what few have
     asked by then would cost as much as doing it for all. So after a group of many the thread waits a moment
-    for as many again; where few come, it never waits. All but `wait` are called holding `lock`, and so is
-    that, which lets go of it while it waits.
+    for as many again, no longer than the group took: that halves what each costs, and at most doubles what
+    each waits. Where few come, it never waits. All of it is called holding `lock`; `wait` lets go of it while
+    it waits.
     """
 
     def __init__(self) -> None:
@@ -49,6 +51,7 @@ class Gathering:
         self.closing = False
         self.count = 0
         self._latest = 0
+        self._began = 0.0
         self._wanted = 1
 
     def added(self) -> None:
@@ -61,16 +64,18 @@ class Gathering:
         """So many are being done."""
         self.count -= count
         self._latest = count
+        self._began = time.monotonic()
 
     def wait(self) -> None:
         """Return when there is something to do, or nothing ever again because it is closing."""
         self._wanted = 1
+        answered = time.monotonic()
         while not self.count and not self.closing:
             self.lock.wait()
         if self._latest < GATHERED_MIN:
             return
         self._wanted = self._latest
-        end = time.monotonic() + GATHER_S
+        end = answered + min(max(answered - self._began, GATHER_S_MIN), GATHER_S_MAX)
         # Ends when enough have come, or the moment is over.
         while self.count < self._wanted and not self.closing:
             if not self.lock.wait(end - time.monotonic()):
