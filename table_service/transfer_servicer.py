@@ -52,7 +52,8 @@ from table_service.transfer_wire import (
 )
 from table_service.uploads import first_of, received
 
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = 2 * 1024 * 1024
+_READ_BYTES = 4 * CHUNK_BYTES
 PREVIEW_BYTES_MAX = 64 * 1024 * 1024
 SAMPLE_ROWS_DEFAULT = 10
 _FOLLOW_S = 0.005
@@ -357,10 +358,11 @@ async def _follow(path: Path, writing: Future[int]) -> AsyncIterator[bytes]:
         # Ends when the file is whole and read.
         while True:
             ended = writing.done()
-            chunk = await asyncio.to_thread(file.read, CHUNK_BYTES)
-            if chunk:
-                yield chunk
-            elif ended:
+            read = await asyncio.to_thread(file.read, _READ_BYTES)
+            for at in range(0, len(read), CHUNK_BYTES):
+                yield read[at : at + CHUNK_BYTES]
+            if read:
+                continue
+            if ended:
                 return
-            else:
-                await asyncio.sleep(_FOLLOW_S)
+            await asyncio.sleep(_FOLLOW_S)
