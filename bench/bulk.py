@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -127,18 +126,9 @@ class _Flight:
 
 @asynccontextmanager
 async def _flight_server(file: Path) -> AsyncIterator[flight.FlightClient]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.flight_server", str(file)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        port = int(await process.stdout.readline())
+    async with bare.server("bench.flight_server", file) as port:
         with flight.FlightClient(f"grpc://127.0.0.1:{port}") as client:
             yield client
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def _alternating(
