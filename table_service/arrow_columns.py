@@ -228,7 +228,7 @@ def _checked_labels(values: pa.Array, type_: Type) -> pa.Array:
     return values
 
 
-_INT128_TEXT = partial(cells.integer_text, kind=Kind.INT128)
+_INT128_TEXT = partial(cells.integer_of_text, kind=Kind.INT128)
 # What Arrow itself does not check; a time of day it does.
 _CHECKS: dict[Kind, Callable[[pa.Array, Type], pa.Array]] = {
     Kind.INT128: _texts(lambda text: str(_INT128_TEXT(text))),

@@ -83,7 +83,7 @@ def integer(number: int, kind: Kind) -> int:
     return number
 
 
-def integer_text(text: str, kind: Kind) -> int:
+def integer_of_text(text: str, kind: Kind) -> int:
     """Read an integer from text."""
     if not _INTEGER.fullmatch(text):
         raise ValueError(f"{shown(text)} is not an integer")
@@ -110,7 +110,7 @@ def float_of_integer(number: int, kind: Kind) -> float:
     return near
 
 
-def number_text(text: str) -> Decimal:
+def number_of_text(text: str) -> Decimal:
     """Read a number of up to a hundred digits from text."""
     if not _DECIMAL.fullmatch(text):
         raise ValueError(f"{shown(text)} is not a decimal number")
@@ -131,7 +131,7 @@ def decimal_of_float(near: float, type_: Type) -> Decimal:
 
 def decimal(text: str, type_: Type) -> Decimal:
     """Read a decimal that the type holds without rounding."""
-    read = number_text(text)
+    read = number_of_text(text)
     named = f"DECIMAL({precision(type_)},{type_.scale})"
     if read and read.adjusted() >= precision(type_) - type_.scale:
         raise ValueError(f"{shown(text)} does not fit {named}")
@@ -276,7 +276,7 @@ def interval(months: int, days: int, microseconds: int) -> tuple[int, int, int]:
     return months, days, microseconds * 1000
 
 
-def interval_text(text: str) -> tuple[int, int, int]:
+def interval_of_text(text: str) -> tuple[int, int, int]:
     """Read an ISO 8601 duration; years are twelve months, weeks seven days, hours and minutes exact."""
     found = _INTERVAL.fullmatch(text)
     if not found or text.endswith(("P", "T")):
@@ -289,7 +289,7 @@ def interval_text(text: str) -> tuple[int, int, int]:
     return interval(years * 12 + months, weeks * 7 + days, exact)
 
 
-def written_interval(months: int, days: int, nanoseconds: int) -> str:
+def interval_text(months: int, days: int, nanoseconds: int) -> str:
     """Write an interval as an ISO 8601 duration, its three parts kept apart."""
     microseconds = nanoseconds // 1000
     seconds, fraction = divmod(abs(microseconds), 1_000_000)

@@ -83,7 +83,7 @@ def _number(item: object, source: Kind, type_: Type) -> Decimal:
     if isinstance(item, float):
         return _number_of_float(item, type_)
     if source is Kind.STRING and isinstance(item, str):
-        return cells.number_text(item)
+        return cells.number_of_text(item)
     raise _not_taken(source, type_)
 
 
@@ -205,7 +205,7 @@ _TAKERS: dict[Kind, Callable[[object, Kind, Type], object]] = {
     Kind.TIME: _from_text(cells.time_of_day),
     Kind.TIMESTAMP: _from_text(lambda text: cells.moment(text, Kind.TIMESTAMP)),
     Kind.LOCAL_TIMESTAMP: _local_moment,
-    Kind.INTERVAL: _from_text(cells.interval_text),
+    Kind.INTERVAL: _from_text(cells.interval_of_text),
 }
 
 
@@ -230,7 +230,7 @@ def _count_text(write: Callable[[int], str]) -> Callable[[object], str]:
 def _interval_text(item: object) -> str:
     assert isinstance(item, tuple)
     months, days, nanoseconds = item
-    return cells.written_interval(months, days, nanoseconds)
+    return cells.interval_text(months, days, nanoseconds)
 
 
 _TEXTS: dict[Kind, Callable[[object], str]] = {

@@ -80,7 +80,9 @@ class Settings(ServiceSettings):
         description="How many bytes the datasets of one owner may have together.",
     )
     transfer_timeout_s: float = Field(
-        default=1800.0, gt=0, description="How long DuckDB may read or write one file."
+        default=1800.0,
+        gt=0,
+        description="How long DuckDB may read one file, or write a table into one.",
     )
     file_bytes_max: int = Field(
         default=10 * 1024 * 1024 * 1024,

@@ -174,7 +174,7 @@ def _integer_of(number: float, type_: Type) -> object:
 
 
 def _integer_text(text: str, type_: Type) -> object:
-    checked = cells.integer_text(text, type_.kind)
+    checked = cells.integer_of_text(text, type_.kind)
     return str(checked) if type_.kind is Kind.INT128 else checked
 
 
@@ -204,7 +204,7 @@ _FROM_TEXT: dict[Kind, Callable[[str, Type], object]] = {
     Kind.TIME: lambda text, _: cells.time_of_day(text),
     Kind.TIMESTAMP: lambda text, type_: cells.moment(text, type_.kind),
     Kind.LOCAL_TIMESTAMP: lambda text, type_: cells.moment(text, type_.kind),
-    Kind.INTERVAL: lambda text, _: cells.interval_text(text),
+    Kind.INTERVAL: lambda text, _: cells.interval_of_text(text),
 }
 
 _NULL = Value(null_value=struct_pb2.NULL_VALUE)
@@ -296,6 +296,6 @@ _WRITERS: dict[Kind, Writer] = {
     Kind.TIMESTAMP: lambda item: _text(cells.moment_text(item, Kind.TIMESTAMP)),
     Kind.LOCAL_TIMESTAMP: lambda item: _text(cells.moment_text(item, Kind.LOCAL_TIMESTAMP)),
     Kind.INTERVAL: lambda item: _text(
-        cells.written_interval(item.months, item.days, item.nanoseconds)
+        cells.interval_text(item.months, item.days, item.nanoseconds)
     ),
 }

@@ -127,7 +127,7 @@ def inserted(row_ids: range) -> bytes:
 def inserted_some(decoded: Decoded, written: Written) -> bytes:
     """Return the answer to rows that stand alone."""
     answer = messages.InsertRowsResponse(errors=_errors(decoded, written))
-    answer.row_ids.extend(_spread(decoded.count, written.places, written.row_ids, 0))
+    answer.row_ids.extend(_spread(decoded.count, written.places, written.row_ids))
     return answer.SerializeToString()
 
 
@@ -145,9 +145,9 @@ def upserted(done: Upserted) -> bytes:
 def upserted_some(decoded: Decoded, written: Written) -> bytes:
     """Return the answer to rows that stand alone."""
     created = sum(written.created)
-    new = _spread(decoded.count, written.places, written.created, 0)
+    new = _spread(decoded.count, written.places, written.created)
     return messages.UpsertRowsResponse(
-        row_ids=_spread(decoded.count, written.places, written.row_ids, 0),
+        row_ids=_spread(decoded.count, written.places, written.row_ids),
         created=map(bool, new),
         created_count=created,
         updated_count=len(written.created) - created,
@@ -170,9 +170,9 @@ def _errors(decoded: Decoded, written: Written) -> list[messages.RowError]:
     ]
 
 
-def _spread(count: int, places: Sequence[int], values: Sequence[int], empty: int) -> list[int]:
-    """Return `count` values: those given at their places, `empty` at all others."""
-    spread = [empty] * count
+def _spread(count: int, places: Sequence[int], values: Sequence[int]) -> list[int]:
+    """Return `count` values: those given at their places, 0 at all others."""
+    spread = [0] * count
     for place, value in zip(places, values, strict=True):
         spread[place] = value
     return spread

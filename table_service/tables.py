@@ -21,7 +21,6 @@ MAIN = "main"
 # Each namespace but "main" belongs to the service of its name.
 NAMESPACES = (MAIN, "auth", "workflow")
 _READ_BY_ADMINS = frozenset({"workflow"})
-_VIOLATIONS_MAX = 100
 _NAME_CHARACTERS_MAX = 100
 RETRY_AFTER = timedelta(seconds=1)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -178,7 +178,7 @@ def _why(column: Column, text: str | None) -> str:
     try:
         match kind:
             case Kind.INT16 | Kind.INT32 | Kind.INT64 | Kind.INT128:
-                cells.integer_text(text, kind)
+                cells.integer_of_text(text, kind)
             case Kind.DECIMAL:
                 cells.decimal(text, type_)
             case Kind.UUID:

@@ -102,9 +102,7 @@ def stage_new(transaction: Transaction, table: Table, source: Source, where: str
     )
 
 
-def stage_changed(
-    transaction: Transaction, table: Table, source: Source, same: str, at: str = f"s.{AT}"
-) -> None:
+def stage_changed(transaction: Transaction, table: Table, source: Source, same: str) -> None:
     """Stage rows of the table, as `t`, with new values from the rows of a source for which `same` holds."""
     values = []
     for column in table.columns:
@@ -114,7 +112,7 @@ def stage_changed(
             value = f"CASE WHEN {source.missing[column.name]} THEN {kept} ELSE {value} END"
         values.append(value)
     transaction.rows(
-        f"INSERT INTO {STAGE} SELECT {', '.join(values)}, t.{ROW_ID}, t.{VERSION} + 1, {at}, false"
+        f"INSERT INTO {STAGE} SELECT {', '.join(values)}, t.{ROW_ID}, t.{VERSION} + 1, s.{AT}, false"
         f" FROM {physical(table)} AS t JOIN {source.relation} AS s ON {same}"
     )
 

@@ -28,7 +28,6 @@ COLUMN_NAME_CHARACTERS_MAX = 128
 _DECIMAL_DIGITS_MAX = 38
 # The store's own names of tables and datasets: nothing a caller wrote looks like these.
 _OWN_NAMES = re.compile(r"\b(?:tbl|ds)_[0-9A-HJKMNP-TV-Z]{26}(?:_v\d+)?\b")
-_DATASET_GONE = re.compile(r"Table with name \"?ds_\w+\"? does not exist")
 # Reading more than this as JSON would hold every other thread up for long.
 _SERIALISED_CHARACTERS_MAX = 8 * 1024 * 1024
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*""")

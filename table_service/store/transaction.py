@@ -140,9 +140,9 @@ class Transaction:
         rows: list[tuple[object, ...]] = self._statements.run(sql, parameters).fetchall()
         return rows
 
-    def changed(self, sql: str, parameters: Sequence[object] = ()) -> int:
+    def changed(self, sql: str) -> int:
         """Run an INSERT, UPDATE or DELETE and return how many rows it changed."""
-        [[count]] = self._statements.run(sql, parameters).fetchall()
+        [[count]] = self._statements.run(sql).fetchall()
         return int(count)
 
     def show(self, rows: pa.Table) -> str:

@@ -194,10 +194,10 @@ def column(name: str, kind: Any, *, not_null: bool = False, **type_: Any) -> tab
     return table_pb2.Column(name=name, type=table_pb2.Type(kind=kind, **type_), not_null=not_null)
 
 
-def in_chunks(content: bytes, size: int = 1024 * 1024) -> Iterator[bytes]:
-    """Cut a file into chunks."""
-    for at in range(0, len(content), size):
-        yield content[at : at + size]
+def in_chunks(content: bytes) -> Iterator[bytes]:
+    """Cut a file into chunks of a megabyte."""
+    for at in range(0, len(content), 1 << 20):
+        yield content[at : at + (1 << 20)]
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:

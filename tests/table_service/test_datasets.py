@@ -25,12 +25,6 @@ from tests.table_service.serving import (
 )
 
 Rows = rows_pb2.Rows
-ENDLESS = (
-    "SELECT count(*) FROM range(100000) a, range(100000) b, range(1000) c"
-    " WHERE (a.range * b.range + c.range) % 7 = 9"
-)
-# DuckDB 1.5 does not parse what 2.0 parses and the sandbox refuses.
-REFUSED_OR_INVALID = "SQL_REFUSED or SQL_INVALID"
 
 
 async def test_dataset_is_read_by_the_name_it_is_given(served: Served) -> None:
