@@ -55,6 +55,13 @@ class InvalidArgument(Fault):
     code = "INVALID_ARGUMENT"
 
 
+def field_invalid(field: str, why: str) -> InvalidArgument:
+    """Return the fault of a request with one field that cannot be as it is."""
+    sentence = f"{field}: {why}"
+    violations = (FieldViolation(field=field, description=sentence),)
+    return InvalidArgument("FIELDS_INVALID", sentence, violations=violations)
+
+
 class Unauthenticated(Fault):
     """Nobody has proved who is calling."""
 

@@ -99,7 +99,7 @@ async def open_service(
             keys.keep_fresh(),
             follow_revocations(channel=channel, tokens=tokens, revocations=revocations),
             _tell_health(running, keys.known, broken),
-            _keep_up(store),
+            _prune_receipts(store),
             _drop_expired(store, clock),
         ):
             background.start(work)
@@ -189,7 +189,7 @@ async def _drop_expired(store: Store, clock: Clock) -> None:
         await asyncio.sleep(DROP_EVERY.total_seconds())
 
 
-async def _keep_up(store: Store) -> None:
+async def _prune_receipts(store: Store) -> None:
     """Delete receipts that lived their time; ends by cancellation."""
     # Ends when the service stops and cancels it.
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chassis.faults import FieldViolation, InvalidArgument, PermissionDenied
+from chassis.faults import PermissionDenied, field_invalid
 from chassis.identity import Principal, PrincipalKind, Role
 from chassis.ids import IdMaker
 from chassis.paging import decode_token, encode_token, page_size
@@ -119,10 +119,7 @@ class Grants:
     ) -> messages.CheckAccessResponse:
         """Say which rule gives the caller, or somebody else, a right."""
         if request.role and not request.user_id:
-            why = "a role goes with the user_id of who has it"
-            raise InvalidArgument(
-                "FIELDS_INVALID", why, violations=(FieldViolation(field="role", description=why),)
-            )
+            raise field_invalid("role", "a role goes with the user_id of who has it")
         catalog, asked = self._store.writer.catalog, principal
         if request.user_id in ("", principal.subject) and not request.role:
             table = tables.resolve(catalog, request.table, principal)

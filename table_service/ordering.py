@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chassis.faults import FieldViolation, InvalidArgument
+from chassis.faults import InvalidArgument, field_invalid
 from table_service.types import ROW_ID, SYSTEM_COLUMNS, Column, Kind
 
 ORDER_COLUMNS_MAX = 16
@@ -45,11 +45,13 @@ def parse_order(written: str, columns: Sequence[Column]) -> tuple[Order, ...]:
                 "COLUMN_NOT_FOUND", f"order_by names no column {name!r}", column=name
             )
         if column.type.kind in _NOT_ORDERED:
-            raise _invalid(f"column {name!r} of type {column.type.kind} has no order")
+            raise field_invalid(
+                "order_by", f"column {name!r} of type {column.type.kind} has no order"
+            )
         if name in orders:
-            raise _invalid(f"column {name!r} comes twice")
+            raise field_invalid("order_by", f"column {name!r} comes twice")
         if len(orders) == ORDER_COLUMNS_MAX:
-            raise _invalid(f"{ORDER_COLUMNS_MAX} columns are the most")
+            raise field_invalid("order_by", f"{ORDER_COLUMNS_MAX} columns are the most")
         orders[name] = Order(column=column, descending=descending)
         if name == ROW_ID:
             # No two rows are alike up to here; what follows decides nothing.
@@ -62,16 +64,7 @@ def _items(written: str) -> Iterator[tuple[str, bool]]:
     while more:
         found = _ITEM.match(written, at)
         if found is None:
-            raise _invalid(f"no column at {written[at : at + 20].strip()!r}")
+            raise field_invalid("order_by", f"no column at {written[at : at + 20].strip()!r}")
         name = found["plain"] or found["quoted"].replace('""', '"')
         yield name, (found["direction"] or "").lower() == "desc"
         at, more = found.end(), found["end"] == ","
-
-
-def _invalid(why: str) -> InvalidArgument:
-    sentence = f"order_by: {why}"
-    return InvalidArgument(
-        "FIELDS_INVALID",
-        sentence,
-        violations=(FieldViolation(field="order_by", description=sentence),),
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from chassis.faults import FieldViolation, InvalidArgument
+from chassis.faults import InvalidArgument, field_invalid
 from chassis.values import from_value
 from flux.table.v1 import row_service_pb2 as messages
 from flux.table.v1 import rows_pb2
@@ -66,12 +66,12 @@ def from_update(
     )
     names = set(values.schema.names) if values is not None else set()
     if not names and not message.expressions:
-        raise _invalid(f"{path}values", "values or expressions must be given")
+        raise field_invalid(f"{path}values", "values or expressions must be given")
     expressions = {}
     for name, written in sorted(message.expressions.items()):
         field_ = f"{path}expressions[{name}]"
         if table.column(name).name in names:
-            raise _invalid(field_, f"column {name!r} has a value and an expression")
+            raise field_invalid(field_, f"column {name!r} has a value and an expression")
         expressions[name] = check(written, field_)
     return Selected(
         selection=selection,
@@ -118,7 +118,7 @@ def one_row(rows: rows_pb2.Rows, table: Table, path: str, *, coerce: bool = Fals
 def _selection(message: messages.RowSelection, path: str, check: Check) -> Selection:
     written = message.filter.strip()
     if bool(message.row_ids) == bool(written):
-        raise _invalid(path, "row_ids or filter must be given, and not both")
+        raise field_invalid(path, "row_ids or filter must be given, and not both")
     return Selection(
         row_ids=tuple(message.row_ids),
         filter=check(written, f"{path}.filter") if written else TRUE,
@@ -130,9 +130,3 @@ def _parameters(
     given: Mapping[str, value_pb2.Value], path: str, *expressions: Expression
 ) -> dict[str, object]:
     return values_of(expressions, {name: from_value(value) for name, value in given.items()}, path)
-
-
-def _invalid(path: str, why: str) -> InvalidArgument:
-    sentence = f"{path}: {why}"
-    violation = FieldViolation(field=path, description=sentence)
-    return InvalidArgument("FIELDS_INVALID", sentence, violations=(violation,))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from chassis.faults import Aborted, AlreadyExists, FieldViolation, InvalidArgument
-from table_service.tables import Catalog, Table, TableState
+from chassis.faults import Aborted, FieldViolation, InvalidArgument
+from table_service.tables import Catalog, Table, TableState, table_exists
 
 NAME_CHARACTERS_MAX = 62
 DESCRIPTION_CHARACTERS_MAX = 2000
@@ -131,9 +131,7 @@ def check_name_free(catalog: Catalog, table: Table) -> None:
     """
     other = catalog.active.get((table.namespace, table.name))
     if other is not None and other.id != table.id:
-        raise AlreadyExists(
-            "TABLE_EXISTS", f"table {table.full_name!r} exists", table=table.full_name
-        )
+        raise table_exists(table)
 
 
 def _broken_limits(update: TableUpdate) -> list[tuple[str, str]]:

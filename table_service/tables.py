@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chassis.faults import Aborted, InvalidArgument, NotFound, PermissionDenied
+from chassis.faults import Aborted, AlreadyExists, InvalidArgument, NotFound, PermissionDenied
 from chassis.identity import Principal, PrincipalKind, Role
 from table_service.access import Decision, Grant, Right, Rule, decide
 from table_service.types import Column, Kind
@@ -170,6 +170,12 @@ def split_name(written: str) -> tuple[str, str]:
 def table_not_found(written: str) -> NotFound:
     """Return the fault of a name that no table has."""
     return NotFound("TABLE_NOT_FOUND", f"no table {written!r}", table=written)
+
+
+def table_exists(table: Table) -> AlreadyExists:
+    """Return the fault of a name that is taken."""
+    name = table.full_name
+    return AlreadyExists("TABLE_EXISTS", f"table {name!r} exists", table=name)
 
 
 def table_changed(table: Table) -> Aborted:

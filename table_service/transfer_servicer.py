@@ -30,7 +30,7 @@ from table_service.store.files import File
 from table_service.store.heavy import Heavy
 from table_service.store.inference import inferred
 from table_service.store.jobs import Cursor
-from table_service.store.loads import Loaded, Loads, table_exists
+from table_service.store.loads import Loaded, Loads
 from table_service.store.previews import Preview, preview
 from table_service.store.queries import Query
 from table_service.store.receipts import ReceiptKey
@@ -41,7 +41,7 @@ from table_service.store.table_events import EventKind, record_event
 from table_service.store.table_versions import record_version
 from table_service.store.transaction import Transaction
 from table_service.store.watch import Stop
-from table_service.tables import Table, resolve
+from table_service.tables import Table, resolve, table_exists
 from table_service.transfer_wire import (
     Mode,
     check_export,

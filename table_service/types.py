@@ -96,6 +96,11 @@ class Column:
     id: int = 0
     default: Default | None = None
 
+    @property
+    def required(self) -> bool:
+        """Return whether a row must come with a value of it."""
+        return self.not_null and self.default is None
+
 
 SYSTEM_COLUMNS = (
     Column(name=ROW_ID, type=Type(kind=Kind.INT64), not_null=True),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-from chassis.faults import FieldViolation, InvalidArgument
+from chassis.faults import field_invalid
 from flux.table.v1 import row_service_pb2 as messages
 from table_service.store.spool import SpooledFile
 
@@ -28,7 +28,7 @@ async def first_of(requests: AsyncIterator[Request]) -> Request:
         if first.WhichOneof("part") == "header":
             return first
         break
-    raise _out_of_order("the first message must be the header")
+    raise field_invalid("part", "the first message must be the header")
 
 
 async def received(requests: AsyncIterator[Request], file: SpooledFile) -> AsyncIterator[int]:
@@ -44,7 +44,7 @@ async def received(requests: AsyncIterator[Request], file: SpooledFile) -> Async
     report_at = _REPORT_BYTES
     async for request in requests:
         if request.WhichOneof("part") != "chunk":
-            raise _out_of_order("only the first message is the header")
+            raise field_invalid("part", "only the first message is the header")
         # Once: each look at the field copies its bytes.
         chunk = request.chunk
         waiting.append(chunk)
@@ -57,9 +57,3 @@ async def received(requests: AsyncIterator[Request], file: SpooledFile) -> Async
             yield total
             report_at = total + _REPORT_BYTES + total // _REPORT_PART
     await asyncio.to_thread(file.write, waiting)
-
-
-def _out_of_order(why: str) -> InvalidArgument:
-    return InvalidArgument(
-        "FIELDS_INVALID", why, violations=(FieldViolation(field="part", description=why),)
-    )

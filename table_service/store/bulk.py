@@ -26,7 +26,7 @@ from table_service.store.errors import breaks, store_unavailable, write_fault
 from table_service.store.gates import Gates
 from table_service.store.priorities import give_way
 from table_service.store.receipts import ReceiptKey, Receipts, store_receipts
-from table_service.store.transaction import Batches, Statements, Transaction, roll_back
+from table_service.store.transaction import Batches, ParsedStatements, Transaction, roll_back
 from table_service.store.writer import Writer, worked_on
 
 WAITING_BULKS_MAX = 100
@@ -174,7 +174,7 @@ class Bulk:
         try:
             transaction = Transaction(
                 cursor=cursor,
-                statements=Statements(cursor),
+                statements=ParsedStatements(cursor),
                 batches=batches,
                 catalog=self._writer.catalog,
                 take_ids=self._writer.take_ids,

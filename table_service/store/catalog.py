@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import duckdb
 
@@ -17,6 +17,7 @@ from table_service.store.definitions import (
     write_definition,
 )
 from table_service.store.grants import load_grants
+from table_service.store.moments import moment, stored
 from table_service.store.storage import create_storage, drop_storage
 from table_service.store.transaction import Transaction, dataset_relation
 from table_service.tables import NAMESPACES, Catalog, Table, TableState
@@ -115,8 +116,8 @@ def load_datasets(cursor: duckdb.DuckDBPyConnection) -> dict[str, Dataset]:
             columns=read_columns(columns),
             row_count=row_count,
             byte_count=byte_count,
-            create_time=_moment(created),
-            expire_time=_moment(expires),
+            create_time=moment(created),
+            expire_time=moment(expires),
         )
         for id_, owner, columns, row_count, created, expires, byte_count in rows
     }
@@ -140,8 +141,8 @@ def enter_table(transaction: Transaction, table: Table) -> None:
             table.schema_version,
             table.state,
             table.owner,
-            _stored(table.create_time),
-            _stored(table.update_time),
+            stored(table.create_time),
+            stored(table.update_time),
         ],
     )
     transaction.catalog = transaction.catalog.with_table(table)
@@ -158,7 +159,7 @@ def store_table(transaction: Transaction, table: Table) -> None:
             write_definition(table),
             table.schema_version,
             table.state,
-            _stored(table.update_time),
+            stored(table.update_time),
         ],
     )
     transaction.catalog = transaction.catalog.with_table(table)
@@ -183,8 +184,8 @@ def record_dataset(
             dataset.owner,
             write_columns(dataset.columns),
             dataset.row_count,
-            _stored(dataset.create_time),
-            _stored(dataset.expire_time),
+            stored(dataset.create_time),
+            stored(dataset.expire_time),
             dataset.byte_count,
         ],
     )
@@ -223,15 +224,6 @@ def _table(row: tuple[object, ...], grants: tuple[Grant, ...]) -> Table:
         schema_version=schema_version,
         state=TableState(str(state)),
         owner=str(owner),
-        create_time=_moment(created),
-        update_time=_moment(updated),
+        create_time=moment(created),
+        update_time=moment(updated),
     )
-
-
-def _stored(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _moment(stored: object) -> datetime:
-    assert isinstance(stored, datetime)
-    return stored.replace(tzinfo=UTC)

@@ -18,7 +18,7 @@ from table_service import row_conditions, sandbox
 from table_service.serialized_sql import JsonObject, child, objects
 from table_service.store.errors import read_fault
 from table_service.store.expressions import blamed
-from table_service.store.statements import as_json, serialised
+from table_service.store.statements import as_json, as_sql, serialised
 from table_service.types import Column, Type, quoted, sql_text, sql_type
 
 _BOOLEAN = "BOOLEAN"
@@ -139,10 +139,7 @@ def _written(
 
 
 def _sql(cursor: duckdb.DuckDBPyConnection, tree: JsonObject, names: Sequence[str]) -> str:
-    [[statement]] = cursor.execute(
-        "SELECT json_deserialize_sql($1::JSON)", [json.dumps(tree)]
-    ).fetchall()
-    text = sandbox.expression_sql(statement)
+    text = sandbox.expression_sql(as_sql(cursor, json.dumps(tree)))
     before = sandbox.check_expression(tree, names)
     # It becomes part of a definition: that nothing in it lost its quotes is confirmed.
     if _again(cursor, text, names) != before:

@@ -116,7 +116,7 @@ def row_number(columns: Sequence[Column]) -> str:
 def _check_missing(table: Table, dataset: Dataset) -> None:
     names = {column.name for column in dataset.columns}
     for column in table.columns:
-        if column.not_null and column.default is None and column.name not in names:
+        if column.required and column.name not in names:
             raise InvalidArgument(
                 "ROW_INVALID",
                 f"the dataset has no column {column.name!r}, which refuses null",

@@ -17,7 +17,7 @@ from chassis.faults import FieldViolation, InvalidArgument
 from table_service import sandbox
 from table_service.serialized_sql import fold
 from table_service.store.errors import breaks, read_fault
-from table_service.store.statements import bound, serialised
+from table_service.store.statements import as_sql, bound, serialised
 from table_service.tables import Table
 from table_service.types import SYSTEM_COLUMNS
 
@@ -87,7 +87,7 @@ def blamed(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def told_to_caller() -> Iterator[None]:
+def expressions_told() -> Iterator[None]:
     """Turn what DuckDB says of a caller's expression in a write into a fault; the rest is the writer's.
 
     Raises:
@@ -113,9 +113,8 @@ def _check(cursor: duckdb.DuckDBPyConnection, written: str, columns: tuple[str, 
     serialized = serialised(cursor, sandbox.expression_statement(written))
     tree = sandbox.parse(serialized)
     used = sandbox.check_expression(tree, columns)
-    [[checked]] = cursor.execute("SELECT json_deserialize_sql($1::JSON)", [serialized]).fetchall()
     return Expression(
-        sql=sandbox.expression_sql(checked),
+        sql=sandbox.expression_sql(as_sql(cursor, serialized)),
         parameters=frozenset(map(fold, sandbox.parameters(tree))),
         columns=frozenset(used),
     )

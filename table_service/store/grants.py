@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC
 
 import duckdb
 
 from chassis.identity import Role
 from table_service.access import Grant, Grantee, Right, in_order, with_grant
+from table_service.store.moments import moment, stored
 from table_service.store.transaction import Transaction
 from table_service.tables import Table
 
@@ -23,7 +23,7 @@ def load_grants(cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[Grant, ...
             grantee=Grantee(user_id=user_id, role=Role(role) if role else None),
             rights=frozenset(map(Right, rights)),
             granter=granter,
-            create_time=created.replace(tzinfo=UTC),
+            create_time=moment(created),
         )
         grants.setdefault(table_id, []).append(grant)
     return {table_id: in_order(kept) for table_id, kept in grants.items()}
@@ -47,7 +47,7 @@ def store_grant(
                 role,
                 sorted(grant.rights),
                 grant.granter,
-                grant.create_time.astimezone(UTC).replace(tzinfo=None),
+                stored(grant.create_time),
             ],
         )
     changed = replace(table, grants=with_grant(table.grants, grantee, grant))

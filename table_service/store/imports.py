@@ -106,9 +106,8 @@ def insert(
         # Numbers are for new rows alone; to count the rows takes time.
         at = IN_ORDER if counts(table, source.given) else at
     made = default_sql(transaction, table, source.given, count, at)
-    values = {**made, **source.values}
-    for name, missing in source.missing.items():
-        values[name] = f"CASE WHEN {missing} THEN {made.get(name, 'NULL')} ELSE {values[name]} END"
+    names = {**made, **source.values}
+    values = {name: source.value(name, made.get(name, "NULL")) for name in names}
     first = transaction.take_ids(table.id, max(source.row_count - 1, 1))
     return transaction.changed(
         f"INSERT INTO {physical(table)} ({', '.join([*map(quoted, values), ROW_ID, VERSION])})"

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
-from chassis.faults import AlreadyExists, Fault, ResourceExhausted
+from chassis.faults import Fault, ResourceExhausted
 from table_service.store import Store, merging
 from table_service.store.catalog import enter_table
 from table_service.store.datasets import watched
@@ -30,7 +30,7 @@ from table_service.store.transaction import Transaction, dataset_relation, physi
 from table_service.store.upserts import refuse_keys
 from table_service.store.watch import Stop, Watch
 from table_service.store.write_queue import Change
-from table_service.tables import Table
+from table_service.tables import Table, table_exists
 
 NewId = Callable[[str], str]
 
@@ -286,9 +286,3 @@ class Loads:
 
 class _Unexplained(Exception):  # raised and caught here alone
     """There is nothing wrong with the file any more."""
-
-
-def table_exists(table: Table) -> AlreadyExists:
-    """Return the fault of a name that is taken."""
-    name = table.full_name
-    return AlreadyExists("TABLE_EXISTS", f"table {name!r} exists", table=name)

@@ -29,14 +29,13 @@ def upsert(
     ):
         return _upsert_staged(transaction, table, key, source)
     target = physical(table)
-    same = " AND ".join(f"t.{quoted(name)} = {source.values[name]}" for name in key)
-    changes = [f"{VERSION} = t.{VERSION} + 1"]
-    for name, value in source.values.items():
-        if name in source.missing:
-            kept = f"CASE WHEN {source.missing[name]} THEN t.{quoted(name)} ELSE {value} END"
-            changes.append(f"{quoted(name)} = {kept}")
-        elif name not in key:
-            changes.append(f"{quoted(name)} = {value}")
+    same = source.same(key)
+    changes = [
+        f"{quoted(name)} = {source.value(name, f't.{quoted(name)}')}"
+        for name in source.values
+        if name not in key
+    ]
+    changes.append(f"{VERSION} = t.{VERSION} + 1")
     updated = transaction.changed(
         f"UPDATE {target} AS t SET {', '.join(changes)} FROM {source.relation} AS s WHERE {same}"
     )

@@ -21,7 +21,7 @@ from table_service.store.cursors import Cursors
 from table_service.store.database import Database
 from table_service.store.errors import read_fault
 from table_service.store.rows import row_not_found
-from table_service.store.transaction import Statements, physical
+from table_service.store.transaction import ParsedStatements, physical
 from table_service.store.waiting import Gathering, Waiting, deliver
 from table_service.tables import Table
 from table_service.types import ROW_ID, SYSTEM_COLUMNS, Column, outgoing_list
@@ -55,7 +55,7 @@ class PointReads(Generic[Answer]):
 
     def __init__(self, database: Database) -> None:
         self._cursors = Cursors(database, 1)
-        self._latest: tuple[duckdb.DuckDBPyConnection, Statements] | None = None
+        self._latest: tuple[duckdb.DuckDBPyConnection, ParsedStatements] | None = None
         self._batches: dict[tuple[str, int, Encode[Answer]], _Batch[Answer]] = {}
         self._gathering = Gathering()
         self._thread = threading.Thread(target=self._serve, name="table-points", daemon=True)
@@ -118,13 +118,13 @@ class PointReads(Generic[Answer]):
             for start in range(0, len(batch.reads), BATCH_ROWS_MAX)
         ]
 
-    def _statements(self) -> Statements:
+    def _statements(self) -> ParsedStatements:
         """Return the statements of the cursor, which is another one once the file was opened again."""
         cursor = self._cursors.get()
         # It is this thread's alone, brought back or not.
         self._cursors.put(cursor)
         if self._latest is None or self._latest[0] is not cursor:
-            self._latest = cursor, Statements(cursor)
+            self._latest = cursor, ParsedStatements(cursor)
         return self._latest[1]
 
     def _answer(self, batch: _Batch[Answer], reads: Sequence[Waiting[int, Answer]]) -> None:

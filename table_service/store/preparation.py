@@ -18,7 +18,7 @@ from table_service import sandbox
 from table_service import serialized_sql as tree_sql
 from table_service.sandbox import Relation
 from table_service.serialized_sql import JsonObject, TableName
-from table_service.store.statements import Learnt, Names, Statement, as_json, serialised
+from table_service.store.statements import Learnt, Names, Statement, as_json, as_sql, serialised
 from table_service.types import ROW_ID, VERSION
 
 REMEMBERED_MAX = 512
@@ -30,7 +30,7 @@ Key = TypeVar("Key", bound=Hashable)
 Kept = TypeVar("Kept")
 
 
-class Statements:
+class PreparedStatements:
     """Prepares statements and remembers them. Threads may share it."""
 
     def __init__(self) -> None:
@@ -88,10 +88,9 @@ def _checked_tree(cursor: duckdb.DuckDBPyConnection, sql: str) -> JsonObject:
 def _rewritten(
     cursor: duckdb.DuckDBPyConnection, tree: JsonObject, relations: Mapping[TableName, Relation]
 ) -> str:
-    rewritten = json.dumps(sandbox.rewrite(tree, relations))
-    [[safe]] = cursor.execute("SELECT json_deserialize_sql($1::JSON)", [rewritten]).fetchall()
+    safe = as_sql(cursor, json.dumps(sandbox.rewrite(tree, relations)))
     sandbox.check_rewritten(sandbox.parse(as_json(cursor, safe)), relations)
-    return str(safe).rstrip().removesuffix(";")
+    return safe.rstrip().removesuffix(";")
 
 
 def _names(tree: JsonObject) -> Names:

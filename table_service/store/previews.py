@@ -118,7 +118,7 @@ def _table_problems(
             why = f"table {table.full_name!r} has no column {name!r}"
             yield Problem(row=0, column=name, description=why)
     for column in table.columns:
-        if column.not_null and column.default is None and column not in held:
+        if column.required and column not in held:
             why = f"the file has no column {column.name!r}, which refuses null"
             yield Problem(row=0, column=column.name, description=why)
     asked = Import(table=_imagined(held), file=file, whole=False)

@@ -18,7 +18,7 @@ from table_service.plans import plan_text
 from table_service.sandbox import Relation
 from table_service.store import Store
 from table_service.store.datasets import Bound
-from table_service.store.preparation import Statements
+from table_service.store.preparation import PreparedStatements
 from table_service.store.relations import Relations
 from table_service.store.stand_ins import (
     STAND_IN_VALUES,
@@ -99,7 +99,7 @@ class Queries:
         self._store = store
         self._clock = clock
         self._watch = watch
-        self._statements = Statements()
+        self._statements = PreparedStatements()
 
     def run(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow as pa
 from chassis.faults import AlreadyExists
 from table_service.store.cell_inserts import insert_cells
 from table_service.store.key_hashes import KeyHashes, key_hash
+from table_service.store.moments import stored
 from table_service.store.transaction import Transaction
 
 RECEIPT_TTL = timedelta(hours=24)
@@ -85,7 +86,7 @@ class Receipts:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, now: datetime) -> None:
         # Those of the usual life apart, so that a few that live long do not keep them all in memory.
         usual, most = RECEIPT_TTL + _SLACK, RECEIPT_TTL_MAX + _SLACK
-        until = _stored(now + usual)
+        until = stored(now + usual)
         self._usual = _Generations(usual, _stored_hashes(cursor, "expire_time <= $1", until))
         self._long = _Generations(most, _stored_hashes(cursor, "expire_time > $1", until))
         self._worked_on: set[ReceiptId] = set()
@@ -105,7 +106,7 @@ class Receipts:
         rows = cursor.execute(
             "SELECT subject, request_id, digest, response FROM catalog.receipts"
             " WHERE key_hash IN (SELECT unnest($1::BIGINT[])) AND expire_time > $2",
-            [hashes, _stored(now)],
+            [hashes, stored(now)],
         ).fetchall()
         return {
             (subject, request_id): Receipt(digest=digest, response=response)
@@ -162,7 +163,7 @@ def store_receipts(transaction: Transaction, answered: Sequence[tuple[ReceiptKey
     """Keep answers in the transaction of what they answer."""
     if not answered:
         return
-    now = _stored(transaction.now)
+    now = stored(transaction.now)
     keys = [key for key, _ in answered]
     insert_cells(
         transaction,
@@ -184,7 +185,7 @@ def prune(cursor: duckdb.DuckDBPyConnection, now: datetime) -> int:
     rows = cursor.execute(
         "DELETE FROM catalog.receipts WHERE rowid IN"
         " (SELECT rowid FROM catalog.receipts WHERE expire_time <= $1 LIMIT $2)",
-        [_stored(now), PRUNED_ROWS_MAX],
+        [stored(now), PRUNED_ROWS_MAX],
     ).fetchall()
     return int(rows[0][0])
 
@@ -194,8 +195,3 @@ def _stored_hashes(
 ) -> pa.ChunkedArray:
     sql = f"SELECT key_hash FROM catalog.receipts WHERE {condition}"
     return cursor.sql(sql, params=[until]).to_arrow_table().column(0)
-
-
-def _stored(moment: datetime) -> datetime:
-    """Return the moment as it is stored: UTC without saying so, which needs no time-zone data."""
-    return moment.astimezone(UTC).replace(tzinfo=None)

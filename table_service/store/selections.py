@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from chassis.faults import FailedPrecondition
-from table_service.store.expressions import TRUE, Expression, told_to_caller
+from table_service.store.expressions import TRUE, Expression, expressions_told
 from table_service.store.rows import row_not_found, row_versions
 from table_service.store.staging import refuse_faults, stage, write_staged
 from table_service.store.statements import reading
@@ -89,7 +89,7 @@ def update_selected(
     where = _where(transaction, table, selection, parameters)
     values = _values(transaction, table, assignments)
     named = [*([] if selection.row_ids else [selection.filter]), *assignments.expressions.values()]
-    with told_to_caller():
+    with expressions_told():
         if transaction.careful:
             with stage(transaction, table):
                 future = ", ".join(values.get(c.name, quoted(c.name)) for c in table.columns)
@@ -129,7 +129,7 @@ def delete_selected(
     """
     table = transaction.current(table)
     where = _where(transaction, table, selection, parameters)
-    with told_to_caller():
+    with expressions_told():
         sql = f"DELETE FROM {physical(table)} WHERE {where}"
         named = [] if selection.row_ids else [selection.filter]
         return _affected(selection, _run(transaction, sql, named, parameters))
@@ -146,7 +146,7 @@ def _where(
     if not row_ids:
         most = selection.affected_max
         if most is not None:
-            with told_to_caller():
+            with expressions_told():
                 _affected(
                     selection,
                     _run(

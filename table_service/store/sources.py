@@ -165,7 +165,7 @@ def _from_written(came: str, written: str, column: Column) -> str:
 
 def _refuse_missing(table: Table, columns: Sequence[Column]) -> None:
     for column in table.columns:
-        if column.not_null and column.default is None and column not in columns:
+        if column.required and column not in columns:
             raise InvalidArgument(
                 "ROW_INVALID",
                 f"the file has no column {column.name!r}, which refuses null",

@@ -35,6 +35,17 @@ class Source:
     row_count: int
     missing: Mapping[str, str] = field(default_factory=dict)
 
+    def value(self, name: str, otherwise: str) -> str:
+        """Return SQL of a value, over the relation as `s`: `otherwise` where a row came without it."""
+        if name not in self.values:
+            return otherwise
+        value, missing = self.values[name], self.missing.get(name)
+        return f"CASE WHEN {missing} THEN {otherwise} ELSE {value} END" if missing else value
+
+    def same(self, key: Collection[str]) -> str:
+        """Return SQL that is true where a row has the key that a row of the table has, as `t`."""
+        return " AND ".join(f"t.{quoted(name)} = {self.values[name]}" for name in key)
+
     @property
     def given(self) -> frozenset[str]:
         """Return the columns that came in every row."""
@@ -89,13 +100,7 @@ def stage_new(transaction: Transaction, table: Table, source: Source, where: str
         count, at = new, IN_ORDER
     made = default_sql(transaction, table, source.given, count, at)
     first = transaction.take_row_ids(table, source.row_count)
-    values = []
-    for column in table.columns:
-        default = made.get(column.name, "NULL")
-        value = source.values.get(column.name, default)
-        if column.name in source.missing:
-            value = f"CASE WHEN {source.missing[column.name]} THEN {default} ELSE {value} END"
-        values.append(value)
+    values = [source.value(c.name, made.get(c.name, "NULL")) for c in table.columns]
     transaction.rows(
         f"INSERT INTO {STAGE} SELECT {', '.join(values)}, {first} + s.{AT}, 1, s.{AT}, true"
         f" FROM {source.relation} AS s WHERE {where}"
@@ -104,13 +109,7 @@ def stage_new(transaction: Transaction, table: Table, source: Source, where: str
 
 def stage_changed(transaction: Transaction, table: Table, source: Source, same: str) -> None:
     """Stage rows of the table, as `t`, with new values from the rows of a source for which `same` holds."""
-    values = []
-    for column in table.columns:
-        value = source.values.get(column.name, f"t.{quoted(column.name)}")
-        if column.name in source.missing:
-            kept = f"t.{quoted(column.name)}"
-            value = f"CASE WHEN {source.missing[column.name]} THEN {kept} ELSE {value} END"
-        values.append(value)
+    values = [source.value(c.name, f"t.{quoted(c.name)}") for c in table.columns]
     transaction.rows(
         f"INSERT INTO {STAGE} SELECT {', '.join(values)}, t.{ROW_ID}, t.{VERSION} + 1, s.{AT}, false"
         f" FROM {physical(table)} AS t JOIN {source.relation} AS s ON {same}"

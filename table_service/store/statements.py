@@ -285,6 +285,12 @@ def as_json(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
     return str(serialised)
 
 
+def as_sql(cursor: duckdb.DuckDBPyConnection, serialised_: str) -> str:
+    """Return what DuckDB makes of the JSON of a statement: SQL."""
+    [[sql]] = cursor.execute("SELECT json_deserialize_sql($1::JSON)", [serialised_]).fetchall()
+    return str(sql)
+
+
 def _refuse_deep_brackets(sql: str) -> None:
     """Refuse what the sandbox would refuse later, before it costs half a gigabyte to parse (2.0)."""
     depth = deepest = 0

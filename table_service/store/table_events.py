@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 import duckdb
 
 from chassis.identity import Principal
+from table_service.store.moments import moment, stored
 from table_service.store.transaction import Transaction
 from table_service.tables import Table
 
@@ -63,7 +64,7 @@ def record_event(
             principal.subject,
             principal.actor,
             list(changes),
-            transaction.now.astimezone(UTC).replace(tzinfo=None),
+            stored(transaction.now),
         ],
     )
 
@@ -91,7 +92,7 @@ def list_events(
             subject=subject,
             actor=actor,
             changes=tuple(changes),
-            create_time=created.replace(tzinfo=UTC),
+            create_time=moment(created),
         )
         for id_, kind, of, name, schema_version, subject, actor, changes, created in rows
     ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import duckdb
 
 from chassis.faults import NotFound
 from table_service.schemas import Schema
 from table_service.store.definitions import read_definition, write_definition
+from table_service.store.moments import moment, stored
 from table_service.store.transaction import Transaction
 from table_service.tables import Table
 
@@ -40,7 +41,7 @@ def record_version(
             write_definition(table),
             list(changes),
             author,
-            transaction.now.astimezone(UTC).replace(tzinfo=None),
+            stored(transaction.now),
         ],
     )
 
@@ -95,5 +96,5 @@ def _version(row: tuple[object, ...]) -> TableVersion:
         ),
         changes=tuple(changes),
         author=str(author),
-        create_time=created.replace(tzinfo=UTC),
+        create_time=moment(created),
     )

@@ -13,7 +13,7 @@ from table_service.store.errors import BREAKING
 from table_service.tables import Catalog, Table, TableState, table_changed, table_not_found
 from table_service.types import quoted
 
-# Statements are bound anew for each batch; what is kept is only the name of a view. So many last.
+# ParsedStatements are bound anew for each batch; what is kept is only the name of a view. So many last.
 _VIEWS_MAX = 256
 _STATEMENTS_MAX = 1_000
 
@@ -89,7 +89,7 @@ class Batches:
         self._views.clear()
 
 
-class Statements:
+class ParsedStatements:
     """The statements of one cursor, each parsed once: parsing costs a third of a small statement."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
@@ -119,7 +119,7 @@ class Transaction:
         self,
         *,
         cursor: duckdb.DuckDBPyConnection,
-        statements: Statements,
+        statements: ParsedStatements,
         batches: Batches,
         catalog: Catalog,
         take_ids: Callable[[str, int], int],

@@ -56,7 +56,7 @@ def upsert(
     table = transaction.current(table)
     source = arrow_source(transaction, table, rows)
     refuse_keys(transaction, table, key, source, path)
-    same = _same(key, source)
+    same = source.same(key)
     if transaction.careful:
         with stage(transaction, table):
             stage_upserted(transaction, table, key, source)
@@ -153,7 +153,7 @@ def upsert_from(
             stage_upserted(transaction, table, key, rows)
             refuse_faults(transaction, table, path, given=rows.given, indexed=True)
             return write_staged(transaction, table, rows.values.keys() - set(key))
-    target, same = physical(table), _same(key, rows)
+    target, same = physical(table), rows.same(key)
     changes = [f"{quoted(c.name)} = s.{quoted(c.name)}" for c in columns if c.name not in key]
     updated = transaction.changed(
         f"UPDATE {target} AS t SET {', '.join([*changes, f'{VERSION} = t.{VERSION} + 1'])}"
@@ -178,13 +178,9 @@ def stage_upserted(
     transaction: Transaction, table: Table, key: Sequence[str], source: Source
 ) -> None:
     """Stage what an upsert makes of the table: rows that are there with new values, and new ones."""
-    same = _same(key, source)
+    same = source.same(key)
     stage_changed(transaction, table, source, same)
     stage_new(transaction, table, source, f"NOT EXISTS (FROM {physical(table)} AS t WHERE {same})")
-
-
-def _same(key: Sequence[str], source: Source) -> str:
-    return " AND ".join(f"t.{quoted(name)} = {source.values[name]}" for name in key)
 
 
 def refuse_keys(

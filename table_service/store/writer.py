@@ -32,7 +32,7 @@ from table_service.store.receipts import (
     store_receipts,
 )
 from table_service.store.row_ids import RowIds
-from table_service.store.transaction import Batches, Statements, Transaction, roll_back
+from table_service.store.transaction import Batches, ParsedStatements, Transaction, roll_back
 from table_service.store.waiting import deliver, fail
 from table_service.store.write_queue import (
     Change,
@@ -65,7 +65,7 @@ class Writer:
         self.catalog = catalog
         self.broken = False
         self._cursor = cursor
-        self._statements = Statements(cursor)
+        self._statements = ParsedStatements(cursor)
         self._batches = Batches(cursor)
         self._receipts = receipts
         self._row_ids = RowIds(cursor)
