@@ -204,6 +204,7 @@ class _Headers:
         if self._sending is None:
             await self._send(back(self._arriving.result()) if self._arriving.done() else ())
             return
+        await asyncio.shield(self._sending)
         await asyncio.sleep(_VANISHED_AFTER_S)
 
     async def _send(self, initial: tuple[Pair, ...]) -> None:

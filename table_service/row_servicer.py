@@ -204,11 +204,8 @@ class RowServicer(row_service_pb2_grpc.RowServiceServicer):
             with self._heavy.watch.over(cursor, stop, limit_s=limit_s):
                 return self._lister.page(cursor, table, page)
 
-        end_turn = await self._heavy.list_turns.take(current_principal().subject)
-        try:
-            return await self._store.readers.read(work)
-        finally:
-            end_turn()
+        turn = await self._heavy.list_turns.take(current_principal().subject)
+        return await self._store.readers.read(work, turn)
 
     async def UpdateRow(
         self, request: messages.UpdateRowRequest, context: Context

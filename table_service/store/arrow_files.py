@@ -149,12 +149,16 @@ def _gathered(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     held: list[pa.RecordBatch] = []
     rows = byte_count = 0
     for batch in reader:
+        large = batch.num_rows >= _GATHERED_ROWS or batch.nbytes >= _GATHERED_BYTES_MAX
+        if held and (large or rows >= _GATHERED_ROWS or byte_count >= _GATHERED_BYTES_MAX):
+            yield pa.concat_batches(held)
+            held, rows, byte_count = [], 0, 0
+        if large:
+            yield batch
+            continue
         held.append(batch)
         rows += batch.num_rows
         byte_count += batch.nbytes
-        if rows >= _GATHERED_ROWS or byte_count >= _GATHERED_BYTES_MAX:
-            yield pa.concat_batches(held) if len(held) > 1 else batch
-            held, rows, byte_count = [], 0, 0
     if held:
         yield pa.concat_batches(held)
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from chassis.faults import InvalidArgument
 from table_service import defaults
 from table_service.arrow_types import carrier_type
+from table_service.store.row_ids import LARGEST
 from table_service.store.transaction import Transaction
 from table_service.tables import Table
 from table_service.types import (
@@ -145,15 +146,17 @@ def _take(transaction: Transaction, table: Table, column: Column, count: int) ->
     """Return the first of `count` numbers of the column's sequence."""
     if count == 0:
         return 1
-    first = transaction.take_ids(counter(table, column), count)
-    if first + count > 1 << (INTEGER_BITS[column.type.kind] - 1):
+    largest = (1 << (INTEGER_BITS[column.type.kind] - 1)) - 1
+    try:
+        return transaction.take_ids(counter(table, column), count, min(largest, LARGEST))
+    except InvalidArgument as fault:
+        last = fault.metadata["last"]
         raise InvalidArgument(
             "ROW_INVALID",
-            f"column {column.name!r}: its sequence has come to {first + count - 1}, which does not"
-            f" fit {column.type.kind}",
+            f"column {column.name!r}: its sequence would come to {last}, which does not fit"
+            f" {column.type.kind}",
             column=column.name,
-        )
-    return first
+        ) from fault
 
 
 def _numbers(transaction: Transaction, table: Table, column: Column, count: int) -> pa.Array:

@@ -40,8 +40,14 @@ class Readers:
         self._cursors = Cursors(database, threads)
         self._waiting = 0
 
-    async def read(self, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+    async def read(
+        self,
+        work: Callable[[duckdb.DuckDBPyConnection], Answer],
+        ended: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """Return what `work` returns. If the caller is cancelled, its statement is interrupted.
+
+        `ended` is called, in some thread, once nothing of it is under way any more, which may be later.
 
         Raises:
             ResourceExhausted: QUEUE_FULL; QUERY_LIMIT for a lack of memory.
@@ -49,6 +55,7 @@ class Readers:
             Unavailable: STORE_UNAVAILABLE.
         """
         if self._waiting >= WAITING_READS_MAX:
+            ended()
             raise ResourceExhausted(
                 "QUEUE_FULL",
                 f"{WAITING_READS_MAX} requests wait already",
@@ -58,6 +65,7 @@ class Readers:
         self._waiting += 1
         reading = _Reading(work, self._cursors)
         job = self._threads.submit(reading.run)
+        job.add_done_callback(lambda _: ended())
         try:
             return await asyncio.wrap_future(job)
         except asyncio.CancelledError:

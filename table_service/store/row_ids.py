@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import duckdb
 
+from chassis.faults import InvalidArgument
+
 BLOCK_ROWS = 4096
+LARGEST = (1 << 63) - 1
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS catalog.row_ids (table_id VARCHAR NOT NULL, reserved BIGINT NOT NULL)
@@ -27,6 +30,8 @@ class RowIds:
         self._pending: dict[str, int] = {}
         self._dropped: list[str] = []
         self._latest = dict(self._reserved)
+        # What the open transaction found before it took any.
+        self._before: dict[str, int] = {}
 
     def add(self, cursor: duckdb.DuckDBPyConnection, key: str) -> None:
         """Begin to count for a key, so that its first number costs no more than the next."""
@@ -37,10 +42,19 @@ class RowIds:
         """Return the last number that was given, 0 if none was; any thread may ask."""
         return self._latest.get(key, 0)
 
-    def take(self, cursor: duckdb.DuckDBPyConnection, key: str, count: int) -> int:
-        """Return the first of `count` consecutive numbers that nobody has had; a new key begins at 1."""
-        first = self._latest.get(key, 0) + 1
-        last = first + count - 1
+    def take(
+        self, cursor: duckdb.DuckDBPyConnection, key: str, count: int, largest: int = LARGEST
+    ) -> int:
+        """Return the first of `count` consecutive numbers that nobody has had; a new key begins at 1.
+
+        Raises:
+            InvalidArgument: ROW_INVALID if they went past `largest`; none is taken then.
+        """
+        latest = self._latest.get(key, 0)
+        first, last = latest + 1, latest + count
+        if last > largest:
+            raise InvalidArgument("ROW_INVALID", f"its numbers would go to {last}", last=last)
+        self._before.setdefault(key, latest)
         self._latest[key] = last
         if last > self._pending.get(key, self._reserved.get(key, 0)):
             self._store(cursor, key, last + BLOCK_ROWS)
@@ -58,14 +72,17 @@ class RowIds:
         """The transaction's reservations are durable."""
         self._reserved.update(self._pending)
         self._pending.clear()
+        self._before.clear()
         for key in self._dropped:
             self._reserved.pop(key, None)
             self._latest.pop(key, None)
         self._dropped = []
 
     def rolled_back(self) -> None:
-        """The transaction's reservations never happened; its numbers stay unused."""
+        """The transaction's reservations never happened; nobody has seen its numbers, so they are free."""
         self._pending.clear()
+        self._latest.update(self._before)
+        self._before.clear()
         self._dropped = []
 
     def give_back(self, cursor: duckdb.DuckDBPyConnection) -> None:

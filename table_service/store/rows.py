@@ -38,8 +38,10 @@ def insert(transaction: Transaction, table: Table, rows: pa.Table, path: str = "
     table = transaction.current(table)
     if transaction.careful:
         with stage(transaction, table):
-            stage_new(transaction, table, arrow_source(transaction, table, rows))
+            first = stage_new(transaction, table, arrow_source(transaction, table, rows))
             refuse_faults(transaction, table, path, given=None, indexed=True)
+            write_staged(transaction, table, ())
+        return first
     return write(transaction, table, rows)
 
 

@@ -90,11 +90,14 @@ def stage(transaction: Transaction, table: Table) -> Iterator[None]:
     transaction.rows(f"DROP TABLE {STAGE}")
 
 
-def stage_new(transaction: Transaction, table: Table, source: Source, where: str = "true") -> None:
-    """Stage new rows of a source with their defaults, those that `where`, over `s`, holds for."""
+def stage_new(transaction: Transaction, table: Table, source: Source, where: str = "true") -> int:
+    """Stage new rows of a source with their defaults, those that `where`, over `s`, holds for.
+
+    Return the row id of place 0; the others follow.
+    """
     count, at = source.row_count, f"s.{AT}"
-    if where != "true" and counts(table, source.given):
-        # Numbers are for new rows alone: a sequence may be short.
+    if counts(table, source.given):
+        # Numbers are for rows that are written, and no others: a sequence may be short.
         [[new]] = transaction.rows(f"SELECT count(*) FROM {source.relation} AS s WHERE {where}")
         assert isinstance(new, int)
         count, at = new, IN_ORDER
@@ -105,6 +108,7 @@ def stage_new(transaction: Transaction, table: Table, source: Source, where: str
         f"INSERT INTO {STAGE} SELECT {', '.join(values)}, {first} + s.{AT}, 1, s.{AT}, true"
         f" FROM {source.relation} AS s WHERE {where}"
     )
+    return first
 
 
 def stage_changed(transaction: Transaction, table: Table, source: Source, same: str) -> None:

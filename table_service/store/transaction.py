@@ -10,12 +10,17 @@ import pyarrow as pa
 
 from table_service.store.database import CATALOG
 from table_service.store.errors import BREAKING
+from table_service.store.row_ids import LARGEST
 from table_service.tables import Catalog, Table, TableState, table_changed, table_not_found
 from table_service.types import quoted
 
-# ParsedStatements are bound anew for each batch; what is kept is only the name of a view. So many last.
+# A view is bound anew for each batch; what is kept is only the name of a view. So many last.
 _VIEWS_MAX = 256
 _STATEMENTS_MAX = 1_000
+
+
+# Of a counter by its key: how many numbers, and the largest that there may be; returns the first.
+TakeIds = Callable[[str, int, int], int]
 
 
 def physical(table: Table) -> str:
@@ -122,7 +127,7 @@ class Transaction:
         statements: ParsedStatements,
         batches: Batches,
         catalog: Catalog,
-        take_ids: Callable[[str, int], int],
+        take_ids: TakeIds,
         now: datetime,
         careful: bool = False,
     ) -> None:
@@ -151,14 +156,17 @@ class Transaction:
 
     def take_row_ids(self, table: Table, count: int) -> int:
         """Return the first of `count` consecutive row ids, never given before."""
-        return self._take_ids(table.id, count)
+        return self._take_ids(table.id, count, LARGEST)
 
-    def take_ids(self, key: str, count: int) -> int:
+    def take_ids(self, key: str, count: int, largest: int = LARGEST) -> int:
         """Return the first of `count` consecutive numbers of a counter, never given before, from 1 on.
 
         Any key has a counter, which exists from its first use; "tbl_x/7" is that of a column's sequence.
+
+        Raises:
+            InvalidArgument: ROW_INVALID if they went past `largest`; none is taken then.
         """
-        return self._take_ids(key, count)
+        return self._take_ids(key, count, largest)
 
     def current(self, table: Table) -> Table:
         """Return the table as this transaction sees it, for what was resolved before it began.

@@ -46,8 +46,8 @@ def find_faults(
     these columns; what the others hold is not told. None: all are new.
 
     With a `limit` that many faults are enough; without, each bad row has one at least, one that is bad only
-    if the bad ones are left out too. Of rows with one key the first that is not bad for another reason is
-    good.
+    if the bad ones are left out too. Of rows with one key the first that neither is null nor breaks a check
+    where it must not goes before the others, which are bad even if it is bad in the end.
     """
     faults = list(_null_faults(transaction, table, limit))
     faults += _check_faults(transaction, table, limit)

@@ -41,7 +41,7 @@ class Gathering:
 
     Callers who have their answers ask again while others are being answered. Doing at once what few have
     asked by then would cost as much as doing it for all. So after a group of many the thread waits a moment
-    for as many again, no longer than the group took: that halves what each costs, and at most doubles what
+    for as many again, about as long as the group took: that halves what each costs, and hardly doubles what
     each waits. Where few come, it never waits. All of it is called holding `lock`; `wait` lets go of it while
     it waits.
     """

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 
 import duckdb
@@ -31,7 +32,7 @@ from table_service.store.receipts import (
     prune,
     store_receipts,
 )
-from table_service.store.row_ids import RowIds
+from table_service.store.row_ids import LARGEST, RowIds
 from table_service.store.transaction import Batches, ParsedStatements, Transaction, roll_back
 from table_service.store.waiting import deliver, fail
 from table_service.store.write_queue import (
@@ -94,11 +95,15 @@ class Writer:
         self._enqueue(WaitingWrite(write, future, None))
         return future.result()
 
-    def take_ids(self, key: str, count: int) -> int:
-        """Reserve numbers for a transaction on another cursor; they are durable before it needs them."""
+    def take_ids(self, key: str, count: int, largest: int = LARGEST) -> int:
+        """Reserve numbers for a transaction on another cursor; they are durable before it needs them.
+
+        Raises:
+            InvalidArgument: ROW_INVALID if they went past `largest`; none is taken then.
+        """
 
         def apply(transaction: Transaction) -> bytes:
-            return str(transaction.take_ids(key, count)).encode()
+            return str(transaction.take_ids(key, count, largest)).encode()
 
         return int(self.run(Change(apply=apply)))
 
@@ -207,7 +212,7 @@ class Writer:
             statements=self._statements,
             batches=self._batches,
             catalog=self.catalog,
-            take_ids=lambda key, count: self._row_ids.take(self._cursor, key, count),
+            take_ids=partial(self._row_ids.take, self._cursor),
             now=self._clock.now(),
             careful=careful,
         )

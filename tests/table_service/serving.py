@@ -168,6 +168,7 @@ class Client:
         )
         parts = [part async for part in self.rows.ExportRows(request, metadata=self.metadata)]
         content = b"".join(part.chunk for part in parts[:-1])
+        assert all(len(part.chunk) <= 2 * 1024 * 1024 for part in parts)
         assert parts[-1].summary.file_bytes == len(content)
         return content
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from chassis.tables import typed_rows
 from flux.table.v1 import row_service_pb2 as messages
 from tests.table_service.row_calls import (
+    SEQUENCE,
     Mutation,
     col,
     create,
@@ -110,6 +112,27 @@ async def test_what_is_taken_after_all_is_refused_and_nothing_moves(client: Clie
     error = await failure(client.import_answers(header, f"name,place\n{lines}".encode()))
     assert reason(error) == "DUPLICATE_KEY"
     assert await client.values("SELECT DISTINCT _version FROM queue") == [(1,)]
+
+
+async def test_what_comes_before_a_shift_in_a_transaction_gets_its_numbers_once(
+    client: Client,
+) -> None:
+    columns = [col("spot", Kind.KIND_INT64), col("n", Kind.KIND_INT16, made=SEQUENCE)]
+    await create(client, "numbered", *columns, keys={"spot": ["spot"]})
+    await client.import_file("numbered", b"spot\n" + b"".join(b"%d\n" % at for at in range(COUNT)))
+    new = typed_rows(("spot",), [(at + 100_000,) for at in range(13_000)])
+    every = Mutation.UpdateSelected(
+        table="numbered", selection=selection("true"), expressions={"spot": "spot + 1"}
+    )
+    await transact(
+        client,
+        Mutation(insert=Mutation.Insert(table="numbered", rows=new)),
+        Mutation(update_selected=every),
+    )
+    sql = "SELECT count(*), max(n), max(_row_id), sum(spot) FROM numbered"
+    count = COUNT + 13_000
+    places = sum(range(COUNT)) + sum(range(13_000)) + 13_000 * 100_000 + count
+    assert await client.values(sql) == [(count, count, count, places)]
 
 
 async def test_rows_that_cannot_move_up_as_the_last_one_cannot_are_told_one_by_one(
