@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,6 +26,8 @@ BATCHES_MAX = 100_000
 # DuckDB keeps rows in groups of so many, and fills one from a batch twice as fast as from ten.
 _GATHERED_ROWS = 122_880
 _GATHERED_BYTES_MAX = 32 * 1024 * 1024
+# So much of a file that was read is let go of at once.
+_RELEASED_BYTES = 8 * 1024 * 1024
 _VIEW = "import_arrow"
 
 
@@ -36,9 +39,8 @@ def fields_of(
     Raises:
         InvalidArgument: FILE_INVALID.
     """
-    with _damage(), pa.memory_map(str(path)) as mapped:
-        with pa.ipc.open_stream(mapped) as reader:
-            schema = reader.schema
+    with _damage():
+        schema = MappedStream(path).schema()
         # Here, because a name may be none in UTF-8.
         written = tuple(schema.names)
         cursor.register(_VIEW, schema.empty_table().rename_columns(_names(schema)))
@@ -59,22 +61,47 @@ def opened(
         InvalidArgument: FILE_INVALID.
         ResourceExhausted: FILE_TOO_LARGE if its values take more than `expanded_bytes_max` bytes.
     """
-    with _damage(), pa.memory_map(str(path)) as mapped:
-        _check_messages(mapped)
-        mapped.seek(0)
-        with pa.ipc.open_stream(mapped) as reader:
-            row_count = _sound_rows(reader, expanded_bytes_max)
-        mapped.seek(0)
-        with pa.ipc.open_stream(mapped) as reader:
-            cursor.register(_VIEW, _numbered(reader))
-            try:
-                yield _VIEW, row_count
-            finally:
-                _unregister(cursor)
+    with _damage():
+        mapped = MappedStream(path)
+        _check_messages(mapped.buffer)
+        row_count = _sound_rows(mapped.batches(), expanded_bytes_max)
+        cursor.register(_VIEW, _numbered(mapped.schema(), mapped.batches()))
+        try:
+            yield _VIEW, row_count
+        finally:
+            _unregister(cursor)
 
 
-def _check_messages(mapped: pa.NativeFile) -> None:
-    for at, message in enumerate(messages(mapped)):
+class MappedStream:
+    """A file in memory, of which hardly more than what is being read is there at any time."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            # Closed when the last batch of it has gone.
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.buffer = pa.py_buffer(self._map)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema that the stream begins with."""
+        with pa.ipc.open_stream(self.buffer) as reader:
+            return reader.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches, from the first."""
+        source, released = pa.BufferReader(self.buffer), 0
+        with pa.ipc.open_stream(source) as reader:
+            for batch in reader:
+                yield batch
+                read = source.tell() // mmap.PAGESIZE * mmap.PAGESIZE
+                if read - released >= _RELEASED_BYTES:
+                    # All that went before, since whoever gathers batches reads them later than this: what is
+                    # read again comes from the system's cache.
+                    self._map.madvise(mmap.MADV_DONTNEED, 0, read)
+                    released = read
+
+
+def _check_messages(stream: pa.Buffer) -> None:
+    for at, message in enumerate(messages(stream)):
         if message.compressed:
             raise file_invalid("it is compressed; send it without body compression")
         if message.grows:
@@ -85,10 +112,10 @@ def _check_messages(mapped: pa.NativeFile) -> None:
             raise file_invalid(f"it has more than {BATCHES_MAX} batches")
 
 
-def _sound_rows(reader: pa.RecordBatchReader, expanded_bytes_max: int) -> int:
+def _sound_rows(batches: Iterable[pa.RecordBatch], expanded_bytes_max: int) -> int:
     """Return how many rows there are, after every batch was checked to point nowhere but into itself."""
     row_count = byte_count = 0
-    for batch in reader:
+    for batch in batches:
         batch.validate(full=True)
         row_count += batch.num_rows
         byte_count += sum(map(expanded_bytes, batch.columns))
@@ -119,16 +146,16 @@ def _names(schema: pa.Schema) -> list[str]:
     return [f"c{at}" for at in range(len(schema))]
 
 
-def _numbered(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+def _numbered(written: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
     """Return the batches with a column that counts rows from 1."""
-    names = _names(reader.schema)
+    names = _names(written)
     schema = pa.schema(
-        [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
+        [field.with_name(name) for field, name in zip(written, names, strict=True)]
     ).append(pa.field(ROW, pa.int64()))
 
     def numbered() -> Iterator[pa.RecordBatch]:
         row_count, counted = 0, pa.array([], pa.int64())
-        for batch in _gathered(reader):
+        for batch in _gathered(written, batches):
             if batch.num_rows > len(counted):
                 # As long as the longest batch so far; a window function, or Python, is slower.
                 numbers = array("q", range(1, batch.num_rows + 1))
@@ -141,14 +168,14 @@ def _numbered(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, numbered())
 
 
-def _gathered(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+def _gathered(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield the batches, small ones together."""
-    if not all(_joins(type_) for type_ in reader.schema.types):
-        yield from reader
+    if not all(_joins(type_) for type_ in schema.types):
+        yield from batches
         return
     held: list[pa.RecordBatch] = []
     rows = byte_count = 0
-    for batch in reader:
+    for batch in batches:
         large = batch.num_rows >= _GATHERED_ROWS or batch.nbytes >= _GATHERED_BYTES_MAX
         if held and (large or rows >= _GATHERED_ROWS or byte_count >= _GATHERED_BYTES_MAX):
             yield pa.concat_batches(held)
