@@ -23,7 +23,7 @@ from table_service.new_tables import described_schema
 from table_service.result_stream import ROW_BYTES_MAX, first_rows
 from table_service.schemas import new_table
 from table_service.store import Store
-from table_service.store.exports import Exported, export, grows_in_order, of_query, of_table
+from table_service.store.exports import Exported, export_arrow, export_file, of_query, of_table
 from table_service.store.file_bytes import Format
 from table_service.store.file_cuts import cut
 from table_service.store.files import File
@@ -31,6 +31,7 @@ from table_service.store.heavy import Heavy
 from table_service.store.inference import inferred
 from table_service.store.jobs import Cursor
 from table_service.store.loads import Loaded, Loads
+from table_service.store.outflow import Outflow, pieces
 from table_service.store.previews import Preview, preview
 from table_service.store.queries import Query
 from table_service.store.receipts import ReceiptKey
@@ -52,11 +53,8 @@ from table_service.transfer_wire import (
 )
 from table_service.uploads import first_of, received
 
-CHUNK_BYTES = 2 * 1024 * 1024
-_READ_BYTES = 4 * CHUNK_BYTES
 PREVIEW_BYTES_MAX = 64 * 1024 * 1024
 SAMPLE_ROWS_DEFAULT = 10
-_FOLLOW_S = 0.005
 
 _RIGHTS = {
     Mode.MODE_UNSPECIFIED: (Right.INSERT,),
@@ -237,7 +235,7 @@ class Transfers:
     async def export_rows(
         self, request: messages.ExportRowsRequest, principal: Principal
     ) -> AsyncIterator[messages.ExportRowsResponse]:
-        """Write a table or a result into a file and send that on; a slow reader holds no snapshot."""
+        """Send a table or a result as a file; a slow reader holds no snapshot for long."""
         check_export(request)
         dialect = from_csv_options(request.csv, "csv").plain()
 
@@ -258,6 +256,9 @@ class Transfers:
     ) -> AsyncIterator[messages.ExportRowsResponse]:
         format_, stop = from_format(request.format), Stop()
         prepare = self._prepared(request, principal)
+        flow: Outflow | None = None
+        if format_ is Format.ARROW_IPC:
+            flow = Outflow(path, bytes_max=self._spool.file_bytes_max)
 
         def work(cursor: Cursor, stop: Stop) -> int:
             exported, limit_s = prepare(cursor, stop)
@@ -267,8 +268,34 @@ class Transfers:
                 ),
                 reading(cursor),
             ):
-                return export(cursor, exported, format_, dialect, path)
+                if flow is not None:
+                    return export_arrow(cursor, exported, flow)
+                return export_file(cursor, exported, format_, dialect, path)
 
+        writing = await self._begun(work, stop, principal, path, flow)
+        try:
+            byte_count = 0
+            async for chunk in flow.chunks() if flow is not None else _whole(path, writing):
+                byte_count += len(chunk)
+                yield messages.ExportRowsResponse(chunk=chunk)
+            row_count = await asyncio.wrap_future(writing)
+        finally:
+            stop.ask()
+            if flow is not None:
+                flow.abandon()
+        yield messages.ExportRowsResponse(
+            summary=messages.ExportSummary(row_count=row_count, file_bytes=byte_count)
+        )
+
+    async def _begun(
+        self,
+        work: Callable[[Cursor, Stop], int],
+        stop: Stop,
+        principal: Principal,
+        path: Path,
+        flow: Outflow | None,
+    ) -> Future[int]:
+        """Begin an export in the caller's turn, and see to what it leaves once nothing is under way."""
         end_turn = await self._turns.take(("export", principal.subject))
         try:
             writing = self._jobs.start(work, stop)
@@ -278,24 +305,14 @@ class Transfers:
 
         def end(_writing: object) -> None:
             end_turn()
+            if flow is not None:
+                flow.end()
             if stop.asked:
                 # DuckDB makes the file anew if it went, with a caller who gave up, before it was opened.
                 path.unlink(missing_ok=True)
 
         writing.add_done_callback(end)
-        try:
-            if not grows_in_order(format_):
-                await asyncio.wrap_future(writing)
-            byte_count = 0
-            async for chunk in _follow(path, writing):
-                byte_count += len(chunk)
-                yield messages.ExportRowsResponse(chunk=chunk)
-            row_count = await asyncio.wrap_future(writing)
-        finally:
-            stop.ask()
-        yield messages.ExportRowsResponse(
-            summary=messages.ExportSummary(row_count=row_count, file_bytes=byte_count)
-        )
+        return writing
 
     def _prepared(
         self, request: messages.ExportRowsRequest, principal: Principal
@@ -352,17 +369,11 @@ def _file(spooled: SpooledFile, asked: AskedDialect) -> File:
     return File(spooled=spooled, format=spooled.seen.format, dialect=dialect)
 
 
-async def _follow(path: Path, writing: Future[int]) -> AsyncIterator[bytes]:
-    """Yield what is written into the file until `writing` has ended."""
+async def _whole(path: Path, writing: Future[int]) -> AsyncIterator[bytes]:
+    """Yield the file once it is whole."""
+    await asyncio.wrap_future(writing)
     with path.open("rb") as file:
-        # Ends when the file is whole and read.
-        while True:
-            ended = writing.done()
-            read = await asyncio.to_thread(file.read, _READ_BYTES)
-            for at in range(0, len(read), CHUNK_BYTES):
-                yield read[at : at + CHUNK_BYTES]
-            if read:
-                continue
-            if ended:
-                return
-            await asyncio.sleep(_FOLLOW_S)
+        left = pieces(file)
+        # Ends with the file.
+        while chunk := await asyncio.to_thread(next, left, b""):
+            yield chunk

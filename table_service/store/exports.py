@@ -15,6 +15,7 @@ from table_service.csv_dialect import Dialect
 from table_service.file_columns import to_csv, to_json_lines, to_parquet
 from table_service.store.datasets import Bound
 from table_service.store.file_bytes import Format
+from table_service.store.outflow import Outflow
 from table_service.store.statements import batches, numbered
 from table_service.store.transaction import physical
 from table_service.tables import Table
@@ -60,25 +61,18 @@ def of_query(bound: Bound) -> Exported:
     )
 
 
-def grows_in_order(format_: Format) -> bool:
-    """Return whether the file can be read while it is being written.
-
-    DuckDB's own writers put blocks at offsets from several threads: before the end, a part that
-    is not written yet reads as zeros.
-    """
-    return format_ is Format.ARROW_IPC
-
-
-def export(
+def export_file(
     cursor: duckdb.DuckDBPyConnection,
     exported: Exported,
     format_: Format,
     dialect: Dialect,
     path: Path,
 ) -> int:
-    """Write every row into the file; return how many. The cursor stands in a transaction that reads."""
-    if format_ is Format.ARROW_IPC:
-        return _export_arrow(cursor, exported, path)
+    """Write every row into the file; return how many. The cursor stands in a transaction that reads.
+
+    Not for Arrow. DuckDB's writers put blocks at offsets from several threads: before the end, a part that is
+    not written yet reads as zeros.
+    """
     write = _WRITERS[format_]
     selected = ", ".join(
         f"{write(value, column.type)} AS {quoted(column.name)}"
@@ -91,6 +85,25 @@ def export(
         dict(exported.parameters) or None,
     ).fetchall()
     return int(row_count)
+
+
+def export_arrow(cursor: duckdb.DuckDBPyConnection, exported: Exported, sink: Outflow) -> int:
+    """Write every row as an Arrow stream; return how many. The cursor stands in a transaction that reads."""
+    schema, row_count = carrier_schema(exported.columns), 0
+    selected = ", ".join(
+        outgoing(value, column)
+        for value, column in zip(exported.values, exported.columns, strict=True)
+    )
+    sql = f"SELECT {selected} FROM {exported.relation}"
+    found = batches(cursor, sql, exported.parameters, batch_rows=_ARROW_ROWS_MAX)
+    # What is written is sent at once: nothing is, before DuckDB has found what to read.
+    first = next(found)
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in chain([first], found):
+            writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
+            row_count += batch.num_rows
+    sink.finish()
+    return row_count
 
 
 def _options(format_: Format, dialect: Dialect, columns: Sequence[Column]) -> list[str]:
@@ -117,20 +130,3 @@ def _csv_options(dialect: Dialect, columns: Sequence[Column]) -> list[str]:
         # escape in it too, and there are readers that take the escape for one outside quotes as well.
         options.append(f"FORCE_QUOTE ({', '.join(texts)})")
     return options
-
-
-def _export_arrow(cursor: duckdb.DuckDBPyConnection, exported: Exported, path: Path) -> int:
-    schema, row_count = carrier_schema(exported.columns), 0
-    selected = ", ".join(
-        outgoing(value, column)
-        for value, column in zip(exported.values, exported.columns, strict=True)
-    )
-    sql = f"SELECT {selected} FROM {exported.relation}"
-    found = batches(cursor, sql, exported.parameters, batch_rows=_ARROW_ROWS_MAX)
-    # What is written is sent at once: nothing is, before DuckDB has found what to read.
-    first = next(found)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        for batch in chain([first], found):
-            writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
-            row_count += batch.num_rows
-    return row_count
