@@ -26,12 +26,10 @@ from table_service.store.readers import Cursor
 from table_service.store.receipts import ReceiptKey
 from table_service.store.transaction import Transaction
 from table_service.store.watch import Stop, Watch
+from table_service.store.write_limit import WRITE_TIME_S
 from table_service.store.write_queue import Change
 from table_service.tables import Table
 from table_service.wire import INLINE_ROWS_MAX, are_many
-
-# Nobody else writes while an expression of a caller's runs.
-EXPRESSIONS_TIME_S = 30.0
 
 Parsed = tuple[list[mutations.Precondition], list[mutations.Mutation]]
 
@@ -171,7 +169,7 @@ class Transactions:
         def limited(transaction: Transaction) -> bytes:
             limit: AbstractContextManager[None] = nullcontext()
             if computes:
-                limit = self._watch.over(transaction.cursor, stop, limit_s=EXPRESSIONS_TIME_S)
+                limit = self._watch.over(transaction.cursor, stop, limit_s=WRITE_TIME_S)
             with limit:
                 return apply(transaction)
 

@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -35,6 +36,7 @@ from table_service.store.receipts import (
 from table_service.store.row_ids import LARGEST, RowIds
 from table_service.store.transaction import Batches, ParsedStatements, Transaction, roll_back
 from table_service.store.waiting import deliver, fail
+from table_service.store.write_limit import WriteLimit
 from table_service.store.write_queue import (
     Change,
     Insert,
@@ -72,6 +74,7 @@ class Writer:
         self._row_ids = RowIds(cursor)
         self._clock = clock
         self._when_broken = when_broken
+        self._limit = WriteLimit(cursor, clock)
         self._queue = WriteQueue()
         self._thread = threading.Thread(target=self._serve, name="table-writer", daemon=True)
         self._thread.start()
@@ -129,6 +132,7 @@ class Writer:
         """Finish what is queued, then stop. Nothing may be submitted any more."""
         self._queue.close()
         self._thread.join()
+        self._limit.close()
         if not self.broken:
             self._row_ids.give_back(self._cursor)
         self._cursor.close()
@@ -193,9 +197,10 @@ class Writer:
                 else:
                     fail(group, self._outcome(error))
                 return
-            middle = len(group) // 2
-            self._write(group[:middle])
-            self._write(group[middle:])
+            # Where time was up, halves would take as long again, over and over.
+            size = 1 if isinstance(error, ResourceExhausted) else (len(group) + 1) // 2
+            for start in range(0, len(group), size):
+                self._write(group[start : start + size])
             return
         # Not where an error would have the group written again.
         self._row_ids.committed()
@@ -218,17 +223,9 @@ class Writer:
         )
         committed = False
         try:
-            for inserts, members in groupby(group, lambda one: isinstance(one.asked, Insert)):
-                if inserts:
-                    _insert_all(transaction, members)
-                    continue
-                for waiting in members:
-                    assert isinstance(waiting.asked, Change)
-                    waiting.answer = waiting.asked.apply(transaction)
-            receipts = [
-                (w.asked.receipt, w.answer or b"") for w in group if w.asked.receipt is not None
-            ]
-            store_receipts(transaction, receipts)
+            alone = any(waiting.asked.alone for waiting in group)
+            with nullcontext() if alone else self._limit.over():
+                _apply_all(transaction, group)
             self._statements.run("COMMIT")
             committed = True
         finally:
@@ -274,6 +271,19 @@ def _answer_again(waiting: WaitingWrite, key: ReceiptKey, receipt: Receipt) -> N
         waiting.answer = receipt.answer(key)
     except Fault as fault:
         waiting.error = fault
+
+
+def _apply_all(transaction: Transaction, group: Sequence[WaitingWrite]) -> None:
+    """Do what each of the group asks, in order, and keep the receipts."""
+    for inserts, members in groupby(group, lambda one: isinstance(one.asked, Insert)):
+        if inserts:
+            _insert_all(transaction, members)
+            continue
+        for waiting in members:
+            assert isinstance(waiting.asked, Change)
+            waiting.answer = waiting.asked.apply(transaction)
+    receipts = [(w.asked.receipt, w.answer or b"") for w in group if w.asked.receipt is not None]
+    store_receipts(transaction, receipts)
 
 
 def _insert_all(transaction: Transaction, group: Iterable[WaitingWrite]) -> None:

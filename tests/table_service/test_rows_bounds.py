@@ -16,7 +16,7 @@ import pytest_asyncio
 from chassis.tables import typed_rows
 from flux.table.v1 import row_service_pb2, rows_pb2
 from table_service.row_batches import ALONE_ROWS_MAX
-from table_service.transact_servicer import EXPRESSIONS_TIME_S
+from table_service.store.write_limit import WRITE_TIME_S
 from table_service.types import Column, Kind, Type, sql_type
 from table_service.value_bounds import outside_bounds, within_bounds
 from tests.support.clock import ManualClock
@@ -51,11 +51,27 @@ async def test_an_expression_has_the_writer_only_for_a_time(tmp_path: Path) -> N
         deleting = asyncio.create_task(calls.delete_rows(client, "numbers", calls.selection(SLOW)))
         # The clock is let run until the watch, which looks at it all the time, has seen that it is too late.
         while not deleting.done():
-            clock.advance(timedelta(seconds=EXPRESSIONS_TIME_S))
+            clock.advance(timedelta(seconds=WRITE_TIME_S))
             await asyncio.wait([deleting], timeout=0.05)
         assert reason(await failure(deleting)) == "QUERY_LIMIT"
         client = served.client()
         assert await calls.delete_rows(client, "numbers", calls.selection("n < 10")) == 10
+
+
+async def test_a_check_has_the_writer_only_for_a_time(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with serving(tmp_path, clock=clock) as served:
+        client = served.client()
+        await client.create_table("light", column("n", WireKind.KIND_INT64))
+        slow = {"slow": "list_sum(list_sort(list_append(range(5000), n))) IS NOT NULL"}
+        await calls.create(client, "checked", calls.col("n", WireKind.KIND_INT64), checks=slow)
+        rows = [{"n": n} for n in range(9_000)]
+        inserting = asyncio.create_task(calls.insert(client, "checked", *rows))
+        while not inserting.done():
+            clock.advance(timedelta(seconds=WRITE_TIME_S))
+            await asyncio.wait([inserting], timeout=0.05)
+        assert reason(await failure(inserting)) == "QUERY_LIMIT"
+        assert (await calls.insert(served.client(), "light", {"n": 1})).row_ids == [1]
 
 
 async def test_a_caller_who_goes_stops_what_was_asked(client: Client) -> None:
